@@ -15,7 +15,7 @@ import { atQueue, cause, client, complain, print, refused, settings, stop } from
 const { REDIS_URL, QUEUE, ORDER, CHANNEL, HOST, PORT } = settings(import.meta.url, ["REDIS_URL", "QUEUE", "ORDER", "CHANNEL", "HOST", "PORT"]);
 const rcon = client(REDIS_URL, true, { commandsQueueMaxLength: 10_000 }); // not connect(): the page is there without Redis, too
 const patiently = <T>(reply: Promise<T>) => new Promise<T>((resolve, reject) => {
-  const late = setTimeout(() => reject(new Error("no answer")), 900);
+  const late = setTimeout(() => reject(new Error("no answer")), 700); // ms
   reply.then((value) => { clearTimeout(late); resolve(value); }, (err) => { clearTimeout(late); reject(err); }); // finally() is slower
 });
 

@@ -22,7 +22,7 @@ let mayHold = false; // whether our list may hold more than the message that we 
 // The lease says that we live. A list whose consumer has none is a dead one's: we take up what is in it.
 const keeper = client(REDIS_URL, true, { name: "lease" }); // a connection of its own: rcon is busy waiting
 let back = 0;
-keeper.on("ready", () => { back = Date.now(); });
+keeper.on("ready", () => { back = Date.now(); keep().catch(retry); });
 async function keep() {
   await keeper.set(`${mine}:lease`, "alive", { expiration: { type: "PX", value: Math.ceil(LEASE_MS / 2) } });
   mayHold = true; // also for what a lost reply has left in our list

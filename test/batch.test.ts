@@ -54,7 +54,7 @@ onEachRedis("batch consumer", (server) => {
     test(`${signal} with a batch in hand loses nothing: what is printed and what is left make up what was pushed`, async (t) => {
       const env = { REDIS_URL: server().url, ...names() };
       const client = await look(t, env.REDIS_URL);
-      const pushed = numbered(200);
+      const pushed = numbered(1000);
       await client.lPush(env.QUEUE, pushed);
       const consumer = script(t, file, ["--batch", "40", "--work-ms", "5"], env);
       await until("the second batch to be in hand", () => consumer.tasks.length > 40);
@@ -93,7 +93,7 @@ onEachRedis("batch consumer", (server) => {
   test("kill -9 with a batch in hand loses at most BATCH messages, and prints none twice", async (t) => {
     const env = { REDIS_URL: server().url, ...names() };
     const client = await look(t, env.REDIS_URL);
-    const pushed = numbered(200);
+    const pushed = numbered(1000);
     await client.lPush(env.QUEUE, pushed);
     const consumer = script(t, file, ["--batch", "40", "--work-ms", "5"], env);
     await until("the second batch to be in hand", () => consumer.tasks.length > 40);

@@ -265,9 +265,10 @@ describe("page in a browser", { skip: chromium ? false : "needs Chromium on the 
     const { page } = await browse(t, { javaScriptEnabled: false });
     await page.goto(address);
     await page.getByRole("link", { name: "生产消费者模式" }).click();
-    assert.deepEqual(await boxes(page), await client.lRange(e.QUEUE, 0, -1));
+    const digit = await until("the click", () => client.lIndex(e.QUEUE, 0));
+    await until("its box", async () => (await boxes(page)).join() === digit);
     await page.getByRole("link", { name: "发布订阅者模式" }).click();
-    assert.match(await page.locator("#channel").innerText(), /nobody was listening: gone/);
+    await seen(page, "#channel", "nobody was listening: gone");
   });
 
   for (const colorScheme of ["light", "dark"] as const) {

@@ -179,7 +179,8 @@ onEachRedis("at least once", (get: () => Redis) => {
   const reliable = "extras/reliable-consumer.ts";
 
   test(`${soak(50)} kill -9 on two reliable consumers under load: none lost, none stranded, twice only what was in hand`, { timeout: 200_000 }, async (t) => {
-    const e = env(), client = await look(t, e.REDIS_URL);
+    // With a lease this long, what a killed one had is still in its list when the test looks.
+    const e = { ...env(), LEASE_MS: "4000" }, client = await look(t, e.REDIS_URL);
     const push = pusher(client, e.QUEUE);
     const killed: Program[] = [];
     const held = new Set<string>();
@@ -216,7 +217,7 @@ onEachRedis("at least once", (get: () => Redis) => {
     await other.says("Task get orphan");
     const took = performance.now() - before;
     assert.ok(took < 4000, `${took} ms`);
-    assert.deepEqual(await inHand(client, e.QUEUE), []);
+    await until("empty hands", async () => (await inHand(client, e.QUEUE)).length === 0);
   });
 
   test("work that takes longer than LEASE_MS is not taken from a living consumer", async (t) => {
@@ -281,14 +282,14 @@ onEachRedis("at least once", (get: () => Redis) => {
   test("when Redis was away for longer than the lease, work in hand is not taken from a living consumer", { skip: noRedisServer }, async (t) => {
     const server = await redis("redis-server", "--appendonly", "yes", "--appendfsync", "always");
     t.after(() => server.remove());
-    const e = { ...env(), REDIS_URL: server.url, LEASE_MS: "2000" }, client = await look(t, server.url);
-    const two = [1, 2].map(() => script(t, reliable, ["--work-ms", "8000"], e));
+    const e = { ...env(), REDIS_URL: server.url, LEASE_MS: "4000" }, client = await look(t, server.url);
+    const two = [1, 2].map(() => script(t, reliable, ["--work-ms", "10000"], e));
     await Promise.all(two.map((consumer) => consumer.says("listen")));
     await client.lPush(e.QUEUE, "slow");
     await until("the message taken", async () => (await inHand(client, e.QUEUE)).length === 1);
     const lists = (await client.keys("*:inhand:*")).filter((key) => !key.endsWith(":lease"));
     await server.stop();
-    await sleep(1500); // longer than the lease of half of LEASE_MS: this is what is tested, not a wait for something
+    await sleep(2500); // longer than the lease of half of LEASE_MS: this is what is tested, not a wait for something
     await server.start();
     await Promise.all(two.map((consumer) => consumer.says("Redis is there.")));
     await until("the work done", () => two.flatMap((consumer) => consumer.tasks).length > 0);
