@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { describe, test } from "node:test";
-import { look, freePort, kinds, names, noRedisServer, redis, script, until } from "./tools.ts";
+import { atOnce, look, freePort, kinds, names, noRedisServer, redis, script, until } from "./tools.ts";
 
 const oneShot = ["producer.ts", "publisher.ts"];
 const waiting = ["consumer.ts", "extras/reliable-consumer.ts", "extras/batch-consumer.ts", "subscriber.ts", "server.ts"];
 
-describe("when Redis is away", { concurrency: 4 }, () => {
+describe("when Redis is away", { concurrency: atOnce }, () => {
   for (const file of oneShot) {
     test(`${file} says so in one line, without the password, and ends with status 1`, async (t) => {
       const port = await freePort();
@@ -33,23 +33,26 @@ describe("when Redis is away", { concurrency: 4 }, () => {
   }
 
   for (const kind of kinds) {
-    for (const file of waiting) {
-      test(`${file} waits for ${kind}, says so once, says once that it is there, and goes on after each return`, async (t) => {
-        const server = await redis(kind);
-        t.after(() => server.remove());
-        await server.stop();
+    test(`consumers, subscriber and page wait for ${kind}, say so once, say once that it is there, and go on after each return`, { timeout: 120_000 }, async (t) => {
+      const server = await redis(kind);
+      t.after(() => server.remove());
+      await server.stop();
+      const waiters = waiting.map((file) => {
         const e = { REDIS_URL: server.url.replace("//", "//default:secret@"), ...names(), PORT: "0" };
-        const waiter = script(t, file, [], e);
-        const expected: string[] = [];
-        for (let round = 1; round <= 2; round++) {
-          await until("the waiting line", () => waiter.err.split("Waiting for Redis").length > round);
-          assert.match(waiter.err, /Waiting for Redis at redis:\/\/127\.0\.0\.1:\d+\/5 \(.+\)\. None on this machine\? Start one: npx tsx extras\/redis\.ts\n$/);
-          await server.start();
-          await until("the line that it is there", () => waiter.err.split("Redis is there.").length > round);
-          const client = await look(t, server.url);
+        return { file, e, self: script(t, file, [], e), expected: [] as string[] };
+      });
+      for (let round = 1; round <= 2; round++) {
+        for (const { file, self } of waiters) {
+          await until(`the waiting line of ${file}`, () => self.err.split("Waiting for Redis").length > round);
+          assert.match(self.err, /Waiting for Redis at redis:\/\/127\.0\.0\.1:\d+\/5 \(.+\)\. None on this machine\? Start one: npx tsx extras\/redis\.ts\n$/, file);
+        }
+        await server.start();
+        const client = await look(t, server.url);
+        for (const { file, e, self, expected } of waiters) {
+          await until(`the line of ${file} that it is there`, () => self.err.split("Redis is there.").length > round);
           if (file === "server.ts") {
-            await waiter.says("page at");
-            const page = waiter.out.match(/http:\S+/)![0];
+            await self.says("page at");
+            const page = self.out.match(/http:\S+/)![0];
             expected.push(await until("a click that is sent", async () => (await fetch(page + "prodcons", { redirect: "manual" })).status === 302 ? client.lIndex(e.QUEUE, 0) : null));
           } else if (file === "subscriber.ts") {
             await until("the subscription", async () => await client.publish(e.CHANNEL, `round ${round}`) === 1);
@@ -58,19 +61,21 @@ describe("when Redis is away", { concurrency: 4 }, () => {
             await client.lPush(e.QUEUE, `round ${round}`);
             expected.push(`round ${round}`);
           }
-          const seen = () => file === "server.ts" ? [...waiter.out.matchAll(/-- (\d)/g)].map((found) => found[1]) : waiter.tasks;
-          await until("the message", () => seen().length >= round);
-          assert.deepEqual(seen(), expected);
-          client.destroy();
-          await server.stop();
+          const seen = () => file === "server.ts" ? [...self.out.matchAll(/-- (\d)/g)].map((found) => found[1]) : self.tasks;
+          await until(`the message at ${file}`, () => seen().length >= round);
+          assert.deepEqual(seen(), expected, file);
         }
-        await until("the waiting line", () => waiter.err.split("Waiting for Redis").length > 3);
-        assert.equal(await waiter.end(), 0); // also while it waits
-        assert.ok(waiter.err.split("\n").length <= 3 + 2 + 2 + 1, waiter.err); // 3 waiting, 2 there, 2 missed (subscriber)
-        assert.ok(!(waiter.err + waiter.out).includes("secret"));
-        assert.ok(!(waiter.err + waiter.out).includes("    at "));
-      });
-    }
+        client.destroy();
+        await server.stop();
+      }
+      for (const { file, self } of waiters) {
+        await until(`the waiting line of ${file}`, () => self.err.split("Waiting for Redis").length > 3);
+        assert.equal(await self.end(), 0, file); // also while it waits
+        assert.ok(self.err.split("\n").length <= 3 + 2 + 2 + 1, self.err); // 3 waiting, 2 there, 2 missed (subscriber)
+        assert.ok(!(self.err + self.out).includes("secret"), file);
+        assert.ok(!(self.err + self.out).includes("    at "), file);
+      }
+    });
   }
 
   test("the page answers 503 with a plain sentence within 1 s, whether Redis is gone or hangs; a click while it is gone is not sent later", { skip: process.platform === "win32" && "needs SIGSTOP" }, async (t) => {
@@ -118,7 +123,7 @@ describe("when Redis is away", { concurrency: 4 }, () => {
   });
 });
 
-describe("when Redis says no", { skip: noRedisServer, concurrency: 4 }, () => {
+describe("when Redis says no", { skip: noRedisServer, concurrency: atOnce }, () => {
   const cases: [string, RegExp, (port: number) => string, string[]][] = [
     ["the wrong password", /WRONGPASS.*--redis-url/, (port) => `redis://:secret2@127.0.0.1:${port}/5`, ["--requirepass", "secret"]],
     ["no password", /NOAUTH.*--redis-url/, (port) => `redis://127.0.0.1:${port}/5`, ["--requirepass", "secret"]],

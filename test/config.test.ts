@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { schema } from "../config.ts";
-import { freePort, redis, script } from "./tools.ts";
+import { atOnce, freePort, redis, script } from "./tools.ts";
 
 const uses: Record<string, string[]> = {
   "producer.ts": ["REDIS_URL", "QUEUE"],
@@ -29,7 +29,7 @@ const bad: Record<string, string[]> = {
 };
 const flag = (name: string) => `--${name.toLowerCase().replace("_", "-")}`;
 
-describe("settings", { concurrency: 4 }, () => {
+describe("settings", { concurrency: atOnce }, () => {
   for (const [file, names] of Object.entries(uses)) {
     test(`${file} --help says what it does, its Redis command, and exactly its settings with their defaults`, async (t) => {
       const help = script(t, file, ["--help"]);

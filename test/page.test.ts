@@ -5,9 +5,9 @@ import { readFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { createRequire } from "node:module";
 import { connect as dial } from "node:net";
-import { describe, test, type TestContext } from "node:test";
+import { after, before, describe, test, type TestContext } from "node:test";
 import { type Browser, chromium as engine, type Page } from "playwright-core";
-import { chromium, type Kind, look, names, noRedisServer, onEachRedis, type Redis, redis, script, soak, until } from "./tools.ts";
+import { atOnce, chromium, look, names, noRedisServer, onEachRedis, type Redis, redis, script, soak, until } from "./tools.ts";
 
 async function open(t: TestContext, url: string, args: string[] = []) {
   const e = { REDIS_URL: url, ...names(), PORT: "0" }, client = await look(t, url.replace(/managed:pw@/, ""));
@@ -26,7 +26,7 @@ async function open(t: TestContext, url: string, args: string[] = []) {
   return { e, client, server, port, address, ask };
 }
 
-onEachRedis("page", (get: () => Redis) => {
+onEachRedis("page", (get: () => Redis, kind) => {
   test("each link sends one digit, logs it as its script does, and leads back to the page", async (t) => {
     const { e, client, server, ask } = await open(t, get().url);
     for (const path of ["/prodcons", "/producer"]) assert.deepEqual([(await ask(path)).status, (await ask(path)).headers.location], [302, "/"]);
@@ -89,11 +89,11 @@ onEachRedis("page", (get: () => Redis) => {
     assert.match(answer, /^HTTP\/1\.1 408 /);
   });
 
-  test(`200 connections and ${soak(20_000)} clicks: the queue is exactly as long as there were 302s`, { timeout: 120_000 }, async (t) => {
+  test(`200 connections and ${soak(20_000, kind)} clicks: the queue is exactly as long as there were 302s`, { timeout: 120_000 }, async (t) => {
     const { e, client, ask } = await open(t, get().url);
     const agent = new Agent({ keepAlive: true, maxSockets: 200 });
     t.after(() => agent.destroy());
-    let left = soak(20_000), sent = 0;
+    let left = soak(20_000, kind), sent = 0;
     await Promise.all(Array.from({ length: 200 }, async () => {
       while (left-- > 0) if ((await ask("/prodcons", {}, "GET", agent)).status === 302) sent++;
     }));
@@ -136,27 +136,29 @@ test("the page works where Redis does not allow CLIENT LIST, and counts no consu
   assert.match(body, /<b>1<\/b> message waits, <b>\?<\/b> consumers/);
 });
 
-describe("page in a browser", { skip: chromium ? false : "needs Chromium on the PATH", concurrency: 2 }, () => {
-  const kind: Kind = "embedded server";
+describe("page in a browser", { skip: chromium ? false : "needs Chromium on the PATH", concurrency: atOnce }, () => {
+  let browser: Browser, shared: Redis;
   const flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split(" ");
+  before(async () => {
+    shared = await redis("embedded server");
+    browser = await engine.launch({ executablePath: chromium, args: flags });
+  });
+  after(async () => {
+    await browser.close();
+    await shared.remove();
+  });
   async function browse(t: TestContext, options: Parameters<Browser["newContext"]>[0] = {}) {
-    const browser = await engine.launch({ executablePath: chromium, args: flags });
-    t.after(() => browser.close());
     const context = await browser.newContext(options), problems: string[] = [];
+    t.after(() => context.close());
     context.on("weberror", (err) => problems.push(String(err.error())));
     context.on("console", (message) => { if (message.type() === "error" && !/503|favicon/.test(message.text())) problems.push(message.text()); });
     return { context, page: await context.newPage(), problems };
   }
-  async function served(t: TestContext) {
-    const server = await redis(kind);
-    t.after(() => server.remove());
-    return { redis: server, ...await open(t, server.url) };
-  }
   const boxes = (page: Page) => page.locator("#queue li:not(.taken)").allTextContents();
-  const seen = (page: Page, what: string, text: string | RegExp) => page.locator(what).getByText(text).first().waitFor({ timeout: 10_000 });
+  const seen = (page: Page, what: string, text: string | RegExp) => page.locator(what).getByText(text).first().waitFor({ timeout: 30_000 });
 
   test("both links clicked: the drawing changes as it happens, and consumer and subscriber print the digit", async (t) => {
-    const { e, address, server } = await served(t);
+    const { e, address, server } = await open(t, shared.url);
     const { page, problems } = await browse(t);
     await page.addInitScript({ content: `left = 0; new MutationObserver((all) => {
       left += all.flatMap((one) => [...one.addedNodes]).filter((node) => node.className === "taken").length;
@@ -195,7 +197,7 @@ describe("page in a browser", { skip: chromium ? false : "needs Chromium on the 
   });
 
   test("a backlog of 500 is drawn as 20 boxes in the order in which they will be taken, and a hostile message as text", async (t) => {
-    const { e, client, address, server } = await served(t);
+    const { e, client, address, server } = await open(t, shared.url);
     const { page, problems } = await browse(t);
     await client.lPush(e.QUEUE, Array.from({ length: 499 }, (_, i) => `m${i}`));
     const evil = "<img src=x onerror=document.title='evil'>";
@@ -217,7 +219,7 @@ describe("page in a browser", { skip: chromium ? false : "needs Chromium on the 
   });
 
   test("a change shows within 300 ms at the median", async (t) => {
-    const { e, client, address } = await served(t);
+    const { e, client, address } = await open(t, shared.url);
     const { page } = await browse(t);
     await page.goto(address);
     await seen(page, "#queue", "0 messages wait");
@@ -234,7 +236,7 @@ describe("page in a browser", { skip: chromium ? false : "needs Chromium on the 
   });
 
   test("twenty pages of one browser are open, live, and one poll", async (t) => {
-    const { e, client, address } = await served(t);
+    const { e, client, address } = await open(t, shared.url);
     const { context, page } = await browse(t);
     const pages = [page, ...await Promise.all(Array.from({ length: 19 }, () => context.newPage()))];
     for (const one of pages) await one.goto(address);
@@ -248,20 +250,22 @@ describe("page in a browser", { skip: chromium ? false : "needs Chromium on the 
   });
 
   test("Redis stopped and started: the page says so in words and comes back by itself", async (t) => {
-    const { redis: server, address } = await served(t);
+    const own = await redis("embedded server");
+    t.after(() => own.remove());
+    const { address } = await open(t, own.url);
     const { page } = await browse(t);
     await page.goto(address);
-    await server.stop();
+    await own.stop();
     await seen(page, "#note", "Redis does not answer at the moment");
     await page.getByRole("link", { name: "生产消费者模式" }).click();
     await seen(page, "#note", "Redis does not answer at the moment");
-    await server.start();
+    await own.start();
     await seen(page, "#queue", "0 messages wait");
     assert.equal(await page.locator("#note").textContent(), "");
   });
 
   test("without JavaScript the same state is there after each click", async (t) => {
-    const { e, client, address } = await served(t);
+    const { e, client, address } = await open(t, shared.url);
     const { page } = await browse(t, { javaScriptEnabled: false });
     await page.goto(address);
     await page.getByRole("link", { name: "生产消费者模式" }).click();
@@ -273,7 +277,7 @@ describe("page in a browser", { skip: chromium ? false : "needs Chromium on the 
 
   for (const colorScheme of ["light", "dark"] as const) {
     test(`at 320 px nothing scrolls sideways, and axe-core finds no violation, ${colorScheme}`, async (t) => {
-      const { e, client, address } = await served(t);
+      const { e, client, address } = await open(t, shared.url);
       const { page } = await browse(t, { colorScheme, viewport: { width: 320, height: 700 }, bypassCSP: true });
       await client.lPush(e.QUEUE, [...Array.from({ length: 30 }, (_, i) => String(i)), "w".repeat(500), "一条很长的中文消息".repeat(10)]);
       for (const path of ["", "pubsub"]) {

@@ -190,4 +190,4 @@ onEachRedis("experiments of the README", (get: () => Redis) => {
     assert.deepEqual(last.sort(), readme.A!.slice(-2).sort());
     assert.deepEqual(lengthAside(out.B), lengthAside(readme.B));
   });
-}, 4, process.env.SOAK ? undefined : ["embedded server"]); // the one that the text uses; the long run takes both
+}, process.env.SOAK ? undefined : ["embedded server"]); // the one that the text uses; the long run takes both

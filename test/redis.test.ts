@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { describe, test } from "node:test";
-import { bare, exec, freePort, look, names, redis, root, script, until } from "./tools.ts";
+import { atOnce, bare, exec, freePort, look, names, redis, root, script, until } from "./tools.ts";
 
 const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 const posix = process.platform === "win32" && "needs POSIX process groups";
 
-describe("embedded server", { concurrency: 4 }, () => {
+describe("embedded server", { concurrency: atOnce }, () => {
   test("it prints one ready line: what it is, where it listens, that it keeps messages in memory only", async (t) => {
     const server = await redis("embedded server");
     t.after(() => server.remove());
@@ -95,7 +95,7 @@ describe("embedded server", { concurrency: 4 }, () => {
   });
 });
 
-describe("npm start", { skip: posix, concurrency: 2 }, () => {
+describe("npm start", { skip: posix, concurrency: atOnce }, () => {
   for (const [how, signal] of [["Ctrl-C in its terminal", "SIGINT"], ["SIGTERM to all of it", "SIGTERM"]] as const) {
     test(`it runs the whole tutorial, and ${how} ends all of it within 3 s, without an orphan and without an error`, async (t) => {
       const port = await freePort();

@@ -3,7 +3,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,8 +12,10 @@ import { createClient } from "redis";
 import { schema } from "../config.ts";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
-/** The counts of a long run (SOAK=1), and a tenth of them otherwise. */
-export const soak = (count: number) => process.env.SOAK ? count : Math.ceil(count / 10);
+/** How many tests of one file run at once: each has several processes, and a busy machine answers late. */
+export const atOnce = availableParallelism();
+/** The counts of a long run (SOAK=1, on redis-server where there is one), and a tenth of them otherwise. */
+export const soak = (count: number, kind = kinds[0]) => process.env.SOAK && kind === kinds[0] ? count : Math.ceil(count / 10);
 
 // Every process that a test starts, so that none is left, also when the test run itself fails.
 const running = new Set<ChildProcess>();
@@ -21,7 +23,7 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 /** Waits until `ready` gives something; the time is a bound for failing, not for waiting. */
-export async function until<T>(what: string, ready: () => T | Promise<T>, ms = 20_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, ready: () => T | Promise<T>, ms = 30_000): Promise<NonNullable<T>> {
   for (const end = Date.now() + ms; ;) {
     const found = await ready();
     if (found) return found;
@@ -144,9 +146,9 @@ export const names = () => ({ QUEUE: `queue:${process.pid}:${++count}`, CHANNEL:
 
 export const kinds: Kind[] = hasRedisServer ? ["redis-server", "embedded server"] : ["embedded server"];
 /** The tests of one file, on each kind of Redis that there is, several at once. */
-export function onEachRedis(title: string, tests: (get: () => Redis, kind: Kind) => void, concurrency = 4, on = kinds) {
+export function onEachRedis(title: string, tests: (get: () => Redis, kind: Kind) => void, on = kinds) {
   for (const kind of on) {
-    describe(`${title}, on ${kind}`, { concurrency }, () => {
+    describe(`${title}, on ${kind}`, { concurrency: atOnce }, () => {
       let server: Redis;
       before(async () => { server = await redis(kind); });
       after(() => server.remove());
