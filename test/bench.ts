@@ -1,6 +1,6 @@
 // Bench: how fast the scripts are, beside the articles' Python, C clients and bare Node.
 //
-//   Run:      npm run bench                      under 5 minutes, on a machine that does nothing else; needs redis-server
+//   Run:      npm run bench                      under 5 minutes (8 where a round trip is slow), on a machine that does nothing else; needs redis-server
 //             npm run bench -- --json FILE       writes every figure too
 //             npm run bench -- --scale           also how cost grows: 3 minutes and 12 GB of memory more
 //             npm run bench -- --readme          also puts the table into README.md and README.zh-CN.md
