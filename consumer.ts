@@ -10,14 +10,21 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { atQueue, connect, print, retry, settings, stop } from "./config.ts";
 
-const { REDIS_URL, QUEUE, ORDER, WORK_MS } = settings(import.meta.url, ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS"]);
+const { REDIS_URL, QUEUE, ORDER, WORK_MS } = settings(import.meta.url, [
+  "REDIS_URL",
+  "QUEUE",
+  "ORDER",
+  "WORK_MS",
+]);
 const rcon = await connect(REDIS_URL, true, atQueue(QUEUE));
 await print("listen task queue");
 
 while (!stop.aborted) {
   // Waits for a message, but half a second at most, to see whether Ctrl-C was pressed: a program that just ends
   // while Redis hands it a message loses that message.
-  const task = await (ORDER === "lifo" ? rcon.blPop(QUEUE, 0.5) : rcon.brPop(QUEUE, 0.5)).catch(retry);
+  const task =
+    await (ORDER === "lifo" ? rcon.blPop(QUEUE, 0.5) : rcon.brPop(QUEUE, 0.5))
+      .catch(retry);
   if (!task) continue;
 
   if (WORK_MS) await sleep(WORK_MS); // the work itself, such as an upload

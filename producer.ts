@@ -9,7 +9,10 @@
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";
 
-const { REDIS_URL, QUEUE, args } = settings(import.meta.url, ["REDIS_URL", "QUEUE"], "[message … | -]");
+const { REDIS_URL, QUEUE, args } = settings(import.meta.url, [
+  "REDIS_URL",
+  "QUEUE",
+], "[message … | -]");
 const rcon = await connect(REDIS_URL, false);
 
 // Standard input comes in chunks; the lines of one are pushed with one LPUSH, and the next chunk waits for its reply.
@@ -22,10 +25,22 @@ async function* linesOfStdin() {
   }
   if (rest) yield [rest];
 }
-const batches = args.join() === "-" ? linesOfStdin() : args.length ? args.map((arg) => [arg]) : [[String(randomInt(10))]];
+const batches = args.join() === "-"
+  ? linesOfStdin()
+  : args.length
+  ? args.map((arg) => [arg])
+  : [[String(randomInt(10))]];
 
 for await (const batch of batches) {
   const length = await rcon.lPush(QUEUE, batch).catch(fail);
-  await Promise.all(batch.map((elem, i) => print(`lpush ${QUEUE} -- ${elem} (queue length ${length - batch.length + i + 1})`)));
+  await Promise.all(
+    batch.map((elem, i) =>
+      print(
+        `lpush ${QUEUE} -- ${elem} (queue length ${
+          length - batch.length + i + 1
+        })`,
+      )
+    ),
+  );
 }
 rcon.destroy();

@@ -8,7 +8,10 @@
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";
 
-const { REDIS_URL, CHANNEL, args } = settings(import.meta.url, ["REDIS_URL", "CHANNEL"], "[message …]");
+const { REDIS_URL, CHANNEL, args } = settings(import.meta.url, [
+  "REDIS_URL",
+  "CHANNEL",
+], "[message …]");
 const rcon = await connect(REDIS_URL, false);
 
 for (const elem of args.length ? args : [String(randomInt(10))]) {

@@ -9,14 +9,22 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { atQueue, connect, print, retry, settings, stop } from "../config.ts";
 
-const { REDIS_URL, QUEUE, ORDER, WORK_MS, BATCH } = settings(import.meta.url, ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "BATCH"]);
+const { REDIS_URL, QUEUE, ORDER, WORK_MS, BATCH } = settings(import.meta.url, [
+  "REDIS_URL",
+  "QUEUE",
+  "ORDER",
+  "WORK_MS",
+  "BATCH",
+]);
 const rcon = await connect(REDIS_URL, true, atQueue(QUEUE));
 const side = ORDER === "lifo" ? "LEFT" : "RIGHT";
 await print("listen task queue");
 
 while (!stop.aborted) {
   // Half a second at most, as in consumer.ts: what Redis hands to a program that just ends is lost.
-  const batch = await rcon.blmPop(0.5, QUEUE, side, { COUNT: BATCH }).catch(retry);
+  const batch = await rcon.blmPop(0.5, QUEUE, side, { COUNT: BATCH }).catch(
+    retry,
+  );
   if (!batch) continue;
 
   const [, tasks] = batch as [queue: string, tasks: string[]];

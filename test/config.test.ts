@@ -8,16 +8,44 @@ import { atOnce, freePort, redis, script } from "./tools.ts";
 const uses: Record<string, string[]> = {
   "producer.ts": ["REDIS_URL", "QUEUE"],
   "consumer.ts": ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS"],
-  "extras/reliable-consumer.ts": ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "LEASE_MS"],
-  "extras/batch-consumer.ts": ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "BATCH"],
+  "extras/reliable-consumer.ts": [
+    "REDIS_URL",
+    "QUEUE",
+    "ORDER",
+    "WORK_MS",
+    "LEASE_MS",
+  ],
+  "extras/batch-consumer.ts": [
+    "REDIS_URL",
+    "QUEUE",
+    "ORDER",
+    "WORK_MS",
+    "BATCH",
+  ],
   "publisher.ts": ["REDIS_URL", "CHANNEL"],
   "subscriber.ts": ["REDIS_URL", "CHANNEL"],
   "server.ts": ["REDIS_URL", "QUEUE", "ORDER", "CHANNEL", "HOST", "PORT"],
   "extras/redis.ts": ["REDIS_URL"],
-  "extras/start.ts": ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "CHANNEL", "HOST", "PORT"],
+  "extras/start.ts": [
+    "REDIS_URL",
+    "QUEUE",
+    "ORDER",
+    "WORK_MS",
+    "CHANNEL",
+    "HOST",
+    "PORT",
+  ],
 };
 const bad: Record<string, string[]> = {
-  REDIS_URL: ["localhost:6379", "http://localhost", "redis://", "redis://localhost/five", "redis://localhost:70000", "redis://:pa%ss@localhost", "redis://localhost/5?db=3"],
+  REDIS_URL: [
+    "localhost:6379",
+    "http://localhost",
+    "redis://",
+    "redis://localhost/five",
+    "redis://localhost:70000",
+    "redis://:pa%ss@localhost",
+    "redis://localhost/5?db=3",
+  ],
   QUEUE: [],
   CHANNEL: [],
   HOST: [],
@@ -34,23 +62,72 @@ describe("settings", { concurrency: atOnce }, () => {
     test(`${file} --help says what it does, its Redis command, and exactly its settings with their defaults`, async (t) => {
       const help = script(t, file, ["--help"]);
       assert.equal(await help.status, 0);
-      assert.match(help.out, /Redis: [^]+Run: [^]+Partner: [^]+Promise: [^]+Usage: /);
-      assert.ok(help.out.includes(`Usage: npx tsx ${file} [flags] ${file === "producer.ts" ? "[message … | -]" : file === "publisher.ts" ? "[message …]" : ""}\n`), help.out);
-      assert.deepEqual([...help.out.matchAll(/\(or ([A-Z_]+)\)/g)].map((found) => found[1]), names);
+      assert.match(
+        help.out,
+        /Redis: [^]+Run: [^]+Partner: [^]+Promise: [^]+Usage: /,
+      );
+      assert.ok(
+        help.out.includes(
+          `Usage: npx tsx ${file} [flags] ${
+            file === "producer.ts"
+              ? "[message … | -]"
+              : file === "publisher.ts"
+              ? "[message …]"
+              : ""
+          }\n`,
+        ),
+        help.out,
+      );
+      assert.deepEqual(
+        [...help.out.matchAll(/\(or ([A-Z_]+)\)/g)].map((found) => found[1]),
+        names,
+      );
       for (const name of names as (keyof typeof schema.shape)[]) {
-        assert.ok(help.out.includes(`${flag(name)} (or ${name})\n      ${schema.shape[name].description}; default ${schema.shape[name].parse(undefined)}\n`));
+        assert.ok(
+          help.out.includes(
+            `${flag(name)} (or ${name})\n      ${
+              schema.shape[name].description
+            }; default ${schema.shape[name].parse(undefined)}\n`,
+          ),
+        );
       }
     });
 
     test(`${file} names every bad setting and unknown flag, one line each, and ends with status 2`, async (t) => {
-      const variables = Object.fromEntries(names.map((name) => [name, name === "REDIS_URL" ? "http://:secret@localhost" : bad[name]?.length ? "secret" : undefined]));
-      const more = ["--colour=secret", "--constructor=secret", "-z", ...names.filter((name) => ["QUEUE", "CHANNEL", "HOST"].includes(name)).map((name) => `${flag(name)}=`)];
-      const wrong = script(t, file, [...more, ...(file.startsWith("p") ? [] : ["redis://:secret@argument"])], variables);
+      const variables = Object.fromEntries(
+        names.map((name) => [
+          name,
+          name === "REDIS_URL"
+            ? "http://:secret@localhost"
+            : bad[name]?.length
+            ? "secret"
+            : undefined,
+        ]),
+      );
+      const more = [
+        "--colour=secret",
+        "--constructor=secret",
+        "-z",
+        ...names.filter((name) => ["QUEUE", "CHANNEL", "HOST"].includes(name))
+          .map((name) => `${flag(name)}=`),
+      ];
+      const wrong = script(t, file, [
+        ...more,
+        ...(file.startsWith("p") ? [] : ["redis://:secret@argument"]),
+      ], variables);
       assert.equal(await wrong.status, 2);
       assert.equal(wrong.out, "");
       assert.ok(!wrong.err.includes("secret"), wrong.err);
-      const named = wrong.err.trimEnd().split("\n").map((line) => line.split(":")[0]);
-      const expected = ["--colour", "--constructor", "-z", ...names.map((name) => bad[name]?.length ? name : flag(name)), ...(file.startsWith("p") ? [] : ["arguments"])];
+      const named = wrong.err.trimEnd().split("\n").map((line) =>
+        line.split(":")[0]
+      );
+      const expected = [
+        "--colour",
+        "--constructor",
+        "-z",
+        ...names.map((name) => bad[name]?.length ? name : flag(name)),
+        ...(file.startsWith("p") ? [] : ["arguments"]),
+      ];
       assert.deepEqual(named.sort(), expected.sort());
     });
   }
@@ -59,21 +136,41 @@ describe("settings", { concurrency: atOnce }, () => {
     test(`${name} has a default, and refuses ${values.length ? values.join(", ") : "an empty text"}`, () => {
       const setting = schema.shape[name as keyof typeof schema.shape];
       assert.ok(setting.safeParse(undefined).success);
-      for (const value of [...values, ""]) assert.ok(!setting.safeParse(value).success, value);
+      for (const value of [...values, ""]) {
+        assert.ok(!setting.safeParse(value).success, value);
+      }
     });
   }
 
   test("REDIS_URL takes a user, a password with special characters, IPv6, TLS and no db", () => {
-    for (const url of ["redis://localhost", "redis://u:p%40ss@host:6380/0", "rediss://:p@host", "redis://[::1]:6379/15", "redis://default:a@b@host/"]) {
+    for (
+      const url of [
+        "redis://localhost",
+        "redis://u:p%40ss@host:6380/0",
+        "rediss://:p@host",
+        "redis://[::1]:6379/15",
+        "redis://default:a@b@host/",
+      ]
+    ) {
       assert.equal(schema.shape.REDIS_URL.parse(url), url);
     }
   });
 
   test("a password never shows, not even one with a line break in it", async (t) => {
-    for (const url of ["redis://user:p\nsecret@127.0.0.1:1/5", "redis:/\n/user:secret@127.0.0.1:1/5", "redis://user:p@secret@127.0.0.1:1/5", "redis://:se%63ret@127.0.0.1:1"]) {
+    for (
+      const url of [
+        "redis://user:p\nsecret@127.0.0.1:1/5",
+        "redis:/\n/user:secret@127.0.0.1:1/5",
+        "redis://user:p@secret@127.0.0.1:1/5",
+        "redis://:se%63ret@127.0.0.1:1",
+      ]
+    ) {
       const lost = script(t, "producer.ts", ["--redis-url", url, "--", "7"]);
       assert.equal(await lost.status, 1);
-      assert.match(lost.err, /^Cannot reach Redis at redis:\/\/127\.0\.0\.1:1\S* \(ECONNREFUSED\)/);
+      assert.match(
+        lost.err,
+        /^Cannot reach Redis at redis:\/\/127\.0\.0\.1:1\S* \(ECONNREFUSED\)/,
+      );
       assert.doesNotMatch(lost.err, /secret|se%63ret|user/);
     }
   });
@@ -81,25 +178,48 @@ describe("settings", { concurrency: atOnce }, () => {
   test("a flag wins over a variable, an empty variable counts as unset", async (t) => {
     const server = await redis("embedded server");
     t.after(() => server.remove());
-    const first = script(t, "producer.ts", ["--queue", "flag", "a"], { REDIS_URL: server.url, QUEUE: "variable" });
+    const first = script(t, "producer.ts", ["--queue", "flag", "a"], {
+      REDIS_URL: server.url,
+      QUEUE: "variable",
+    });
     await first.status;
     assert.equal(first.out, "lpush flag -- a (queue length 1)\n");
-    const second = script(t, "producer.ts", ["a"], { REDIS_URL: server.url, QUEUE: "variable" });
+    const second = script(t, "producer.ts", ["a"], {
+      REDIS_URL: server.url,
+      QUEUE: "variable",
+    });
     await second.status;
     assert.equal(second.out, "lpush variable -- a (queue length 1)\n");
-    const third = script(t, "producer.ts", ["a"], { REDIS_URL: server.url, QUEUE: "" });
+    const third = script(t, "producer.ts", ["a"], {
+      REDIS_URL: server.url,
+      QUEUE: "",
+    });
     await third.status;
-    assert.equal(third.out, "lpush task:prodcons:queue -- a (queue length 1)\n");
-    const fourth = script(t, "publisher.ts", ["--redis-url", server.url, "--channel=flag", "--", "-1"], { REDIS_URL: "redis://127.0.0.1:1", CHANNEL: "variable" });
+    assert.equal(
+      third.out,
+      "lpush task:prodcons:queue -- a (queue length 1)\n",
+    );
+    const fourth = script(t, "publisher.ts", [
+      "--redis-url",
+      server.url,
+      "--channel=flag",
+      "--",
+      "-1",
+    ], { REDIS_URL: "redis://127.0.0.1:1", CHANNEL: "variable" });
     await fourth.status;
     assert.equal(fourth.out, "publish flag -- -1 (received by 0)\n");
   });
 
   test("HOST and PORT say where the page is, and the ready line repeats it", async (t) => {
     const port = await freePort();
-    const page = script(t, "server.ts", ["--port", String(port)], { PORT: "1", HOST: "localhost" });
+    const page = script(t, "server.ts", ["--port", String(port)], {
+      PORT: "1",
+      HOST: "localhost",
+    });
     await page.says(`http://localhost:${port}/`);
-    assert.ok((await fetch(`http://localhost:${port}/`)).headers.has("content-type"));
+    assert.ok(
+      (await fetch(`http://localhost:${port}/`)).headers.has("content-type"),
+    );
     const other = script(t, "server.ts", [], { PORT: "0" });
     await other.says(/http:\/\/127\.0\.0\.1:[1-9]\d*\//);
   });

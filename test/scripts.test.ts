@@ -2,10 +2,35 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Redis, look, names, noRedisServer, onEachRedis, redis, script, until } from "./tools.ts";
+import {
+  look,
+  names,
+  noRedisServer,
+  onEachRedis,
+  type Redis,
+  redis,
+  script,
+  until,
+} from "./tools.ts";
 
-const strange = ["", "two\nlines", "tab\tand\u001b[31mescape\u0007", "中文消息", "😀👨‍👩‍👧", "\u202eevil", "a".repeat(100_000)];
-const shown = ["", "two\\nlines", "tab\\tand\\u001b[31mescape\\u0007", "中文消息", "😀👨‍👩‍👧", "\\u202eevil", "a".repeat(100_000)];
+const strange = [
+  "",
+  "two\nlines",
+  "tab\tand\u001b[31mescape\u0007",
+  "中文消息",
+  "😀👨‍👩‍👧",
+  "\u202eevil",
+  "a".repeat(100_000),
+];
+const shown = [
+  "",
+  "two\\nlines",
+  "tab\\tand\\u001b[31mescape\\u0007",
+  "中文消息",
+  "😀👨‍👩‍👧",
+  "\\u202eevil",
+  "a".repeat(100_000),
+];
 
 onEachRedis("scripts", (get: () => Redis) => {
   const env = () => ({ REDIS_URL: get().url, ...names() });
@@ -15,7 +40,9 @@ onEachRedis("scripts", (get: () => Redis) => {
     for (let i = 1; i <= 3; i++) {
       const producer = script(t, "producer.ts", [], e);
       assert.equal(await producer.status, 0);
-      const [, digit, length] = producer.out.match(/^lpush queue:[\d:]+ -- (\d) \(queue length (\d)\)\n$/) ?? [];
+      const [, digit, length] = producer.out.match(
+        /^lpush queue:[\d:]+ -- (\d) \(queue length (\d)\)\n$/,
+      ) ?? [];
       assert.equal(Number(length), i);
       assert.equal(await client.lIndex(e.QUEUE, 0), digit);
     }
@@ -23,12 +50,26 @@ onEachRedis("scripts", (get: () => Redis) => {
 
   test("a producer pushes each argument in turn, and a consumer that starts later gets them all, the newest first", async (t) => {
     const e = env();
-    const producer = script(t, "producer.ts", ["order 1001", "order 1002", "order 1003"], e);
+    const producer = script(t, "producer.ts", [
+      "order 1001",
+      "order 1002",
+      "order 1003",
+    ], e);
     assert.equal(await producer.status, 0);
-    assert.deepEqual(producer.lines, [1001, 1002, 1003].map((n, i) => `lpush ${e.QUEUE} -- order ${n} (queue length ${i + 1})`));
+    assert.deepEqual(
+      producer.lines,
+      [1001, 1002, 1003].map((n, i) =>
+        `lpush ${e.QUEUE} -- order ${n} (queue length ${i + 1})`
+      ),
+    );
     const consumer = script(t, "consumer.ts", [], e);
     await consumer.says("order 1001");
-    assert.deepEqual(consumer.lines, ["listen task queue", "Task get order 1003", "Task get order 1002", "Task get order 1001"]);
+    assert.deepEqual(consumer.lines, [
+      "listen task queue",
+      "Task get order 1003",
+      "Task get order 1002",
+      "Task get order 1001",
+    ]);
     assert.equal(await consumer.end(), 0);
     assert.equal(consumer.err, "");
   });
@@ -50,35 +91,67 @@ onEachRedis("scripts", (get: () => Redis) => {
     producer.child.stdin.end(sent.join("\n"));
     assert.equal(await producer.status, 0);
     assert.deepEqual((await client.lRange(e.QUEUE, 0, -1)).reverse(), sent);
-    assert.deepEqual(producer.lines, sent.map((message, i) => `lpush ${e.QUEUE} -- ${message} (queue length ${i + 1})`));
+    assert.deepEqual(
+      producer.lines,
+      sent.map((message, i) =>
+        `lpush ${e.QUEUE} -- ${message} (queue length ${i + 1})`
+      ),
+    );
   });
 
   test("three consumers share 3,000 messages: each message exactly once, and every consumer is served", async (t) => {
     const e = env(), client = await look(t, e.REDIS_URL);
     const consumers = [1, 2, 3].map(() => script(t, "consumer.ts", [], e));
-    await Promise.all(consumers.map((consumer) => consumer.says("listen task queue")));
-    await until("three consumers waiting", async () => (await client.clientList()).filter((c) => c.name === `consumer@${encodeURIComponent(e.QUEUE)}`).length === 3);
+    await Promise.all(
+      consumers.map((consumer) => consumer.says("listen task queue")),
+    );
+    await until(
+      "three consumers waiting",
+      async () =>
+        (await client.clientList()).filter((c) =>
+          c.name === `consumer@${encodeURIComponent(e.QUEUE)}`
+        ).length === 3,
+    );
     for (let i = 0; i < 3000; i++) await client.lPush(e.QUEUE, String(i));
-    await until("3,000 messages", () => consumers.flatMap((c) => c.tasks).length >= 3000);
+    await until(
+      "3,000 messages",
+      () => consumers.flatMap((c) => c.tasks).length >= 3000,
+    );
     await Promise.all(consumers.map((consumer) => consumer.end()));
-    assert.deepEqual(consumers.flatMap((c) => c.tasks).map(Number).sort((a, b) => a - b), Array.from({ length: 3000 }, (_, i) => i));
-    for (const consumer of consumers) assert.ok(consumer.tasks.length > 100, `${consumer.tasks.length}`);
+    assert.deepEqual(
+      consumers.flatMap((c) => c.tasks).map(Number).sort((a, b) => a - b),
+      Array.from({ length: 3000 }, (_, i) => i),
+    );
+    for (const consumer of consumers) {
+      assert.ok(consumer.tasks.length > 100, `${consumer.tasks.length}`);
+    }
   });
 
   test("three subscribers each get every message, in the same order, and one that comes later gets none of them", async (t) => {
     const e = env();
     const early = script(t, "publisher.ts", ["nobody hears this"], e);
     await early.status;
-    assert.equal(early.out, `publish ${e.CHANNEL} -- nobody hears this (received by 0)\n`);
+    assert.equal(
+      early.out,
+      `publish ${e.CHANNEL} -- nobody hears this (received by 0)\n`,
+    );
     const subscribers = [1, 2, 3].map(() => script(t, "subscriber.ts", [], e));
-    await Promise.all(subscribers.map((subscriber) => subscriber.says("listen task channel")));
+    await Promise.all(
+      subscribers.map((subscriber) => subscriber.says("listen task channel")),
+    );
     const sent = Array.from({ length: 300 }, (_, i) => `news ${i}`);
     const publisher = script(t, "publisher.ts", sent, e);
     assert.equal(await publisher.status, 0);
-    assert.deepEqual(publisher.lines, sent.map((news) => `publish ${e.CHANNEL} -- ${news} (received by 3)`));
+    assert.deepEqual(
+      publisher.lines,
+      sent.map((news) => `publish ${e.CHANNEL} -- ${news} (received by 3)`),
+    );
     for (const subscriber of subscribers) {
       await subscriber.says("news 299");
-      assert.deepEqual(subscriber.lines, ["listen task channel", ...sent.map((news) => `Task get ${news}`)]);
+      assert.deepEqual(subscriber.lines, [
+        "listen task channel",
+        ...sent.map((news) => `Task get ${news}`),
+      ]);
       assert.equal(await subscriber.end("SIGTERM"), 0);
       assert.equal(subscriber.err, "");
     }
@@ -87,21 +160,42 @@ onEachRedis("scripts", (get: () => Redis) => {
   test("a publisher without arguments publishes one random digit", async (t) => {
     const publisher = script(t, "publisher.ts", [], env());
     assert.equal(await publisher.status, 0);
-    assert.match(publisher.out, /^publish channel:[\d:]+ -- \d \(received by 0\)\n$/);
+    assert.match(
+      publisher.out,
+      /^publish channel:[\d:]+ -- \d \(received by 0\)\n$/,
+    );
   });
 
   test("empty, long, multi-line, Chinese, emoji and hostile messages arrive whole and print as one harmless line each", async (t) => {
     const e = env(), client = await look(t, e.REDIS_URL);
-    const consumer = script(t, "consumer.ts", [], e), subscriber = script(t, "subscriber.ts", [], e);
-    await Promise.all([consumer.says("listen task queue"), subscriber.says("listen task channel")]);
-    const producer = script(t, "producer.ts", strange, e), publisher = script(t, "publisher.ts", strange, e);
+    const consumer = script(t, "consumer.ts", [], e),
+      subscriber = script(t, "subscriber.ts", [], e);
+    await Promise.all([
+      consumer.says("listen task queue"),
+      subscriber.says("listen task channel"),
+    ]);
+    const producer = script(t, "producer.ts", strange, e),
+      publisher = script(t, "publisher.ts", strange, e);
     assert.deepEqual([await producer.status, await publisher.status], [0, 0]);
-    await until("all of them", () => consumer.tasks.length === strange.length && subscriber.tasks.length === strange.length);
+    await until(
+      "all of them",
+      () =>
+        consumer.tasks.length === strange.length &&
+        subscriber.tasks.length === strange.length,
+    );
     assert.deepEqual(consumer.tasks.sort(), [...shown].sort());
     assert.deepEqual(subscriber.tasks, shown);
-    assert.deepEqual(producer.lines, shown.map((message, i) => producer.lines[i]!.replace(/-- .* \(/, `-- ${message} (`)));
+    assert.deepEqual(
+      producer.lines,
+      shown.map((message, i) =>
+        producer.lines[i]!.replace(/-- .* \(/, `-- ${message} (`)
+      ),
+    );
     await client.lPush(e.QUEUE, "x".repeat(1_000_000));
-    await until("the message of 1 MB", () => consumer.tasks.at(-1)?.length === 1_000_000);
+    await until(
+      "the message of 1 MB",
+      () => consumer.tasks.at(-1)?.length === 1_000_000,
+    );
   });
 
   test("a consumer whose reader has gone (| head) ends and takes no further message", async (t) => {
@@ -116,9 +210,17 @@ onEachRedis("scripts", (get: () => Redis) => {
   });
 });
 
-describe("scripts, on redis-server with append-only on", { skip: noRedisServer }, () => {
+describe("scripts, on redis-server with append-only on", {
+  skip: noRedisServer,
+}, () => {
   test("a message that waits in the queue outlives a kill -9 of Redis", async (t) => {
-    const server = await redis("redis-server", "--appendonly", "yes", "--appendfsync", "always");
+    const server = await redis(
+      "redis-server",
+      "--appendonly",
+      "yes",
+      "--appendfsync",
+      "always",
+    );
     t.after(() => server.remove());
     const e = { REDIS_URL: server.url, ...names() };
     assert.equal(await script(t, "producer.ts", ["kept"], e).status, 0);

@@ -16,16 +16,23 @@ export const root = fileURLToPath(new URL("..", import.meta.url));
 /** How many tests of one file run at once: each has several processes, and a busy machine answers late. */
 export const atOnce = Math.min(4, availableParallelism());
 /** The counts of a long run (SOAK=1, on redis-server where there is one), and a tenth of them otherwise. */
-export const soak = (count: number, kind = kinds[0]) => process.env.SOAK && kind === kinds[0] ? count : Math.ceil(count / 10);
+export const soak = (count: number, kind = kinds[0]) =>
+  process.env.SOAK && kind === kinds[0] ? count : Math.ceil(count / 10);
 
 // Every process that a test starts, so that none is left, also when the test run itself fails.
 const running = new Set<ChildProcess>();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => process.exit(1));
+}
 
 /** Waits until `ready` gives something; the time is a bound for failing, not for waiting. */
-export async function until<T>(what: string, ready: () => T | Promise<T>, ms = 30_000): Promise<NonNullable<T>> {
-  for (const end = Date.now() + ms; ;) {
+export async function until<T>(
+  what: string,
+  ready: () => T | Promise<T>,
+  ms = 30_000,
+): Promise<NonNullable<T>> {
+  for (const end = Date.now() + ms;;) {
     const found = await ready();
     if (found) return found;
     if (Date.now() > end) throw new Error(`waited ${ms} ms for ${what}`);
@@ -34,21 +41,39 @@ export async function until<T>(what: string, ready: () => T | Promise<T>, ms = 3
 }
 
 export type Program = ReturnType<typeof program>;
-function program(command: string, args: string[], options: { env?: NodeJS.ProcessEnv; detached?: boolean; cwd?: string } = {}) {
+function program(
+  command: string,
+  args: string[],
+  options: { env?: NodeJS.ProcessEnv; detached?: boolean; cwd?: string } = {},
+) {
   const child = spawn(command, args, { cwd: root, stdio: "pipe", ...options });
   running.add(child);
   const self = {
     child,
     out: "",
     err: "",
-    get lines() { return self.out.split("\n").slice(0, -1); },
+    get lines() {
+      return self.out.split("\n").slice(0, -1);
+    },
     /** What the lines `Task get …` say, in their order. */
-    get tasks() { return self.lines.filter((line) => line.startsWith("Task get ")).map((line) => line.slice(9)); },
+    get tasks() {
+      return self.lines.filter((line) => line.startsWith("Task get ")).map((
+        line,
+      ) => line.slice(9));
+    },
     says: (text: string | RegExp, ms?: number) =>
-      until(`${text} from ${args.slice(2).join(" ")}; it said:\n${self.out.slice(-2000)}${self.err.slice(-2000)}`, () => {
-        const said = self.out + self.err;
-        return typeof text === "string" ? said.includes(text) : text.test(said);
-      }, ms),
+      until(
+        `${text} from ${args.slice(2).join(" ")}; it said:\n${
+          self.out.slice(-2000)
+        }${self.err.slice(-2000)}`,
+        () => {
+          const said = self.out + self.err;
+          return typeof text === "string"
+            ? said.includes(text)
+            : text.test(said);
+        },
+        ms,
+      ),
     /** Sends the signal and gives the exit status, or the signal that ended it. */
     end: (signal: NodeJS.Signals = "SIGINT") => {
       child.kill(signal);
@@ -61,15 +86,26 @@ function program(command: string, args: string[], options: { env?: NodeJS.Proces
       });
     }),
   };
-  child.on("error", (err) => { self.err += err; });
+  child.on("error", (err) => {
+    self.err += err;
+  });
   child.stdin.on("error", () => {});
-  child.stdout.setEncoding("utf8").on("data", (chunk) => { self.out += chunk; });
-  child.stderr.setEncoding("utf8").on("data", (chunk) => { self.err += chunk; });
+  child.stdout.setEncoding("utf8").on("data", (chunk) => {
+    self.out += chunk;
+  });
+  child.stderr.setEncoding("utf8").on("data", (chunk) => {
+    self.err += chunk;
+  });
   return self;
 }
 
 /** Runs a command until it ends or the test does. */
-export function exec(t: TestContext, command: string, args: string[], options: Parameters<typeof program>[2] = {}) {
+export function exec(
+  t: TestContext,
+  command: string,
+  args: string[],
+  options: Parameters<typeof program>[2] = {},
+) {
   const self = program(command, args, options);
   t.after(() => self.end("SIGKILL"));
   return self;
@@ -77,12 +113,25 @@ export function exec(t: TestContext, command: string, args: string[], options: P
 
 const settingNames = Object.keys(schema.shape);
 /** The environment of a learner who has set nothing but `env`. */
-export const bare = (env: Record<string, string | undefined> = {}) =>
-  ({ ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !settingNames.includes(name))), ...env });
+export const bare = (env: Record<string, string | undefined> = {}) => ({
+  ...Object.fromEntries(
+    Object.entries(process.env).filter(([name]) =>
+      !settingNames.includes(name)
+    ),
+  ),
+  ...env,
+});
 
 /** Runs one of our scripts as a learner does, only without the wrapper of npx, which would not pass a signal on. */
-export const script = (t: TestContext, file: string, args: string[] = [], env: Record<string, string | undefined> = {}) =>
-  exec(t, process.execPath, ["--import", "tsx", file, ...args], { env: bare(env) });
+export const script = (
+  t: TestContext,
+  file: string,
+  args: string[] = [],
+  env: Record<string, string | undefined> = {},
+) =>
+  exec(t, process.execPath, ["--import", "tsx", file, ...args], {
+    env: bare(env),
+  });
 
 // Below the range that systems give to outgoing connections: one of those could take the port while a test's Redis is down.
 let next = 10_000 + process.pid * 97 % 20_000;
@@ -99,15 +148,24 @@ export async function freePort(): Promise<number> {
 const found = (command: string) => {
   try {
     return process.platform === "win32"
-      ? execFileSync("where", [command], { stdio: ["ignore", "pipe", "ignore"] }).toString().split("\r\n")[0]!
+      ? execFileSync("where", [command], {
+        stdio: ["ignore", "pipe", "ignore"],
+      }).toString().split("\r\n")[0]!
       : execFileSync("sh", ["-c", `command -v ${command}`]).toString().trim();
   } catch {
     return "";
   }
 };
 export const hasRedisServer = found("redis-server") !== "";
-export const chromium = ["chromium", "chromium-browser", "google-chrome", "chrome"].map(found).find((path) => path);
-export const noRedisServer = hasRedisServer ? false : "needs redis-server on the PATH: the embedded server keeps nothing on disk";
+export const chromium = [
+  "chromium",
+  "chromium-browser",
+  "google-chrome",
+  "chrome",
+].map(found).find((path) => path);
+export const noRedisServer = hasRedisServer
+  ? false
+  : "needs redis-server on the PATH: the embedded server keeps nothing on disk";
 
 export type Kind = "redis-server" | "embedded server";
 /** A Redis of its own: stop() and start() it as often as the test needs. */
@@ -117,13 +175,31 @@ export async function redis(kind: Kind, ...options: string[]) {
   const url = `redis://127.0.0.1:${port}/5`;
   let server: Program;
   const self = {
-    kind, port, url,
-    get process() { return server; },
+    kind,
+    port,
+    url,
+    get process() {
+      return server;
+    },
     async start() {
       server = kind === "redis-server"
-        ? program("redis-server", ["--port", String(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "", ...options])
-        : program(process.execPath, ["--import", "tsx", "extras/redis.ts"], { env: bare({ REDIS_URL: url }) });
-      await server.says(kind === "redis-server" ? "Ready to accept connections" : /listens/);
+        ? program("redis-server", [
+          "--port",
+          String(port),
+          "--bind",
+          "127.0.0.1",
+          "--dir",
+          dir,
+          "--save",
+          "",
+          ...options,
+        ])
+        : program(process.execPath, ["--import", "tsx", "extras/redis.ts"], {
+          env: bare({ REDIS_URL: url }),
+        });
+      await server.says(
+        kind === "redis-server" ? "Ready to accept connections" : /listens/,
+      );
     },
     /** kill -9, as a crash is. */
     stop: () => server.end("SIGKILL"),
@@ -148,15 +224,26 @@ export async function look(t: Pick<TestContext, "after">, url: string) {
 
 let count = 0;
 /** A queue and a channel that no other test uses. */
-export const names = () => ({ QUEUE: `queue:${process.pid}:${++count}`, CHANNEL: `channel:${process.pid}:${count}` });
+export const names = () => ({
+  QUEUE: `queue:${process.pid}:${++count}`,
+  CHANNEL: `channel:${process.pid}:${count}`,
+});
 
-export const kinds: Kind[] = hasRedisServer ? ["redis-server", "embedded server"] : ["embedded server"];
+export const kinds: Kind[] = hasRedisServer
+  ? ["redis-server", "embedded server"]
+  : ["embedded server"];
 /** The tests of one file, on each kind of Redis that there is, several at once. */
-export function onEachRedis(title: string, tests: (get: () => Redis, kind: Kind) => void, on = kinds) {
+export function onEachRedis(
+  title: string,
+  tests: (get: () => Redis, kind: Kind) => void,
+  on = kinds,
+) {
   for (const kind of on) {
     describe(`${title}, on ${kind}`, { concurrency: atOnce }, () => {
       let server: Redis;
-      before(async () => { server = await redis(kind); });
+      before(async () => {
+        server = await redis(kind);
+      });
       after(() => server.remove());
       tests(() => server, kind);
     });
