@@ -1,297 +1,276 @@
-// Config: every setting of the scripts in one schema, connect(), and what the scripts share.
+// Config: every setting in one schema, and the words that all scripts share.
 //
-//   articles:  rcon = redis.StrictRedis(host='localhost', db=5); prodcons_queue = …; pubsub_channel = …
-//   run:       nothing to run here; each script imports from it
+//   Articles:  rcon = redis.StrictRedis(host='localhost', db=5)
+//              prodcons_queue = 'task:prodcons:queue'
+//   Run:       nothing to run here; each script imports from it. In its order:
+//              settings, connect to Redis, errors, print, stop.
 
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
+import { parseArgs, type ParseArgsConfig } from "node:util";
+import { createClient, ErrorReply } from "redis";
 import { z } from "zod";
 
-// tsx has source maps on: 600 files more to read for redis at each start, an eighth of it. Off while redis is loaded.
-process.setSourceMapsEnabled(false);
-const { createClient, ErrorReply } = await import("redis");
-process.setSourceMapsEnabled(true);
+// 1. Settings.
 
 const text = z.string().min(1, "must not be empty");
-const whole = (min: number, max: number) =>
-  z.string()
-    .refine(
-      (t) => /^\d{1,9}$/.test(t) && +t >= min && +t <= max,
-      `must be a whole number from ${min} to ${max}`,
-    )
-    .transform(Number);
-const redisUrl = z.string().refine(
-  (t) => {
-    try {
-      const { protocol, hostname, pathname, username, password, search, hash } =
-        new URL(t);
-      decodeURIComponent(username + password); // throws where a % stands for itself
-      return /^rediss?:$/.test(protocol) && hostname &&
-        /^(\/\d*)?$/.test(pathname) && !search && !hash;
-    } catch {
-      return false;
-    }
-  },
-  "must look like redis://localhost:6379/5 or rediss://user:password@host:6379/0, special characters of a password %-encoded",
-);
+const whole = (min: number, max: number) => {
+  const error = `must be a whole number from ${min} to ${max}`;
+  // Digits only: by itself, Number() would take "", "0x10" and "1e3", too.
+  const digits = z.string().regex(/^\d+$/, error).transform(Number);
+  return digits.pipe(z.number().min(min, error).max(max, error));
+};
+const error = "must look like redis://localhost:6379/5, or rediss: for TLS; " +
+  "special characters of a password are %-encoded";
+// After redis:// comes anything but / ? # and a % without its two digits, then
+// perhaps a / and the number of a database.
+const redisUrl = z.url({ error, abort: true })
+  .regex(/^rediss?:\/\/([^/?#%]|%[\da-f]{2})+(\/\d*)?$/i, error);
 
-/** The one place where a setting, its check, its default and its description stand. */
+/** Each setting: its check, its default, and what it is. */
 export const schema = z.object({
-  REDIS_URL: redisUrl.default("redis://localhost:6379/5").describe(
-    "where Redis is (article 1 uses db 5, article 2 db 1)",
-  ),
-  QUEUE: text.default("task:prodcons:queue").describe(
-    "the list that producers push onto and consumers pop off",
-  ),
+  REDIS_URL: redisUrl.default("redis://localhost:6379/5")
+    .describe("where Redis is; article 1 uses db 5, article 2 db 1"),
+  QUEUE: text.default("task:prodcons:queue").describe("the list of messages"),
   ORDER: z.enum(["lifo", "fifo"], "must be lifo or fifo").default("lifo")
-    .describe(
-      "of a backlog, take the newest message first (lifo, as in the articles) or the oldest (fifo)",
-    ),
-  WORK_MS: whole(0, 3_600_000).default(0).describe(
-    "how long the work on one message takes, in ms",
-  ),
-  LEASE_MS: whole(1000, 3_600_000).default(10_000).describe(
-    "how soon a running reliable consumer takes up what a dead one had in hand, in ms",
-  ),
-  BATCH: whole(1, 10_000).default(64).describe(
-    "how many messages to take at most in one round trip",
-  ),
-  CHANNEL: text.default("task:pubsub:channel").describe(
-    "the channel that publishers and subscribers share",
-  ),
-  HOST: text.default("127.0.0.1").describe(
-    "the address that the page is served at",
-  ),
-  PORT: whole(0, 65535).default(3000).describe(
-    "the port that the page is served at; 0 picks a free one",
-  ),
+    .describe("of a backlog, the newest first as in the articles, or oldest"),
+  WORK_MS: whole(0, 3_600_000).default(0).describe("work on a message, in ms"),
+  LEASE_MS: whole(1000, 3_600_000).default(10_000)
+    .describe("how soon a dead reliable consumer's message is taken up, in ms"),
+  BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
+  CHANNEL: text.default("task:pubsub:channel").describe("where to publish"),
+  HOST: text.default("127.0.0.1").describe("the address of the page"),
+  PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
 });
 type Settings = z.output<typeof schema>;
 
 /**
- * Reads the settings that a script uses: a flag (--redis-url) wins over a variable (REDIS_URL), an empty variable counts as unset.
- * --help prints the script's header and its settings and ends it. Each bad value is one line on stderr, the status is 2.
- * @param script the script's import.meta.url
- * @param names the settings that it uses
- * @param argument what its arguments are called in --help; without it the script takes none
+ * Reads settings: a flag (--redis-url) wins over a variable (REDIS_URL), and an
+ * empty variable counts as unset. A mistake is a line on stderr and status 2.
+ * @param names the settings that the script uses
+ * @param argument what its arguments are called in --help; without, none
  * @returns the settings by name, and `args`, the arguments
  */
-export function settings<K extends keyof Settings>(
-  script: string,
-  names: K[],
+export function settings(
+  names: (keyof Settings)[],
   argument = "",
-): Pick<Settings, K> & { args: string[] } {
+): Settings & { args: string[] } {
   const flag = (name: string) => name.toLowerCase().replace("_", "-");
-  const options = Object.fromEntries(
-    names.map((name) => [flag(name), { type: "string" as const }]),
-  );
-  const { tokens, values, positionals } = parseArgs({
-    options: { ...options, help: { type: "boolean", short: "h" } },
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
-
-  if (values.help) {
-    const header = readFileSync(new URL(script), "utf8").split("\n\n")[0]
-      ?.replace(/^\/\/ ?/gm, "");
-    console.log(
-      `${header}\n\nUsage: npx tsx ${
-        script.match(/(extras\/)?[^/]*$/)?.[0]
-      } [flags] ${argument}\n`,
-    );
+  const options: NonNullable<ParseArgsConfig["options"]> = {
+    help: { type: "boolean", short: "h" },
+  };
+  for (const name of names) options[flag(name)] = { type: "string" };
+  try {
+    const { values, positionals: args } = parseArgs({
+      options,
+      allowPositionals: true,
+    });
+    if (values.help) {
+      // The header of the script that was started, then its settings.
+      const lines = readFileSync(process.argv[1]!, "utf8").split(/\r?\n/);
+      const header = lines.slice(0, lines.indexOf(""));
+      console.log(header.map((line) => line.slice(3)).join("\n"));
+      console.log(`\nFlags, or variables: ${argument}`);
+      for (const name of names) {
+        const { description, parse } = schema.shape[name];
+        console.log(`  --${flag(name)} (or ${name}): ${description}`);
+        console.log(`      default ${parse(undefined)}`);
+      }
+      process.exit(0);
+    }
+    if (args.length > 0 && !argument) throw new Error("It takes no arguments");
+    const given: Record<string, unknown> = {};
     for (const name of names) {
-      console.log(
-        `  --${flag(name)} (or ${name})\n      ${
-          schema.shape[name].description
-        }; default ${schema.shape[name].parse(undefined)}`,
-      );
+      given[name] = values[flag(name)] ?? (process.env[name] || undefined);
     }
-    process.exit(0);
+    return { ...schema.parse(given), args };
+  } catch (err) {
+    const mistakes = err instanceof z.ZodError
+      ? err.issues.map(({ path: [name], message }) =>
+        `--${flag(String(name))} (or ${String(name)}) ${message}`
+      )
+      : [(err as Error).message.replace(/\n/g, " ")];
+    for (const mistake of mistakes) complain(`${mistake}; see --help`);
+    process.exit(2);
   }
-
-  // A value is never printed, and of an unknown flag only its name: it may hold a password.
-  const problems = new Set<string>();
-  for (const token of tokens) {
-    if (token.kind !== "option" || token.name === "help") continue;
-    if (!Object.hasOwn(options, token.name)) {
-      problems.add(
-        `${
-          token.rawName.match(/^-+[\w-]*/)?.[0]
-        }: unknown flag, see --help; an argument that starts with a dash goes behind --`,
-      );
-    } else if (!token.value) problems.add(`--${token.name}: must not be empty`);
-  }
-  if (positionals.length && !argument) {
-    problems.add("arguments: this script takes none, only flags, see --help");
-  }
-  const found = names.map((name) => {
-    const given = values[flag(name)];
-    const { data, error } = schema.shape[name].safeParse(
-      given || process.env[name] || undefined,
-    );
-    for (const issue of error?.issues ?? []) {
-      problems.add(`${given ? "--" + flag(name) : name}: ${issue.message}`);
-    }
-    return [name, data];
-  });
-  for (const problem of problems) console.error(problem);
-  if (problems.size) process.exit(2);
-  return { ...Object.fromEntries(found), args: positionals };
 }
 
-/** Set by the first SIGINT (Ctrl-C), SIGTERM or SIGHUP (its terminal was closed): finish what is in hand, then end. */
-const stopping = new AbortController();
-export const stop = stopping.signal;
-let stoppedAt = 0;
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  process.on(signal, () => {
-    // A second one ends the script at once. Within 100 ms it is the same Ctrl-C, which npx or a runner passed on once more.
-    if (stop.aborted && Date.now() - stoppedAt > 100) process.exit(130);
-    stoppedAt ||= Date.now();
-    stopping.abort();
-  });
-}
-
-let lines = "";
-let written: Promise<void> | undefined;
-/**
- * Prints one line. Lines printed in one go, as a burst of messages is, leave in one write.
- * A message can hold anything: what could move the cursor or fake a line is printed visibly, a line break as \n, an escape as \u001b.
- * @returns when it is written
- */
-export function print(line: string): Promise<void> {
-  lines += visible(line) + "\n";
-  return written ??= write();
-}
-async function write() {
-  await null; // the rest of the burst, for which the caller does not wait, comes first
-  const chunk = lines;
-  lines = "";
-  written = undefined;
-  await new Promise((done) => process.stdout.write(chunk, done));
-}
-process.stdout.on("error", () => process.exit(1)); // nobody reads any more (`… | head`): take no further message
-
-const unsafe = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u; // control characters, line separators, bidi overrides
-const named: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
-const visible = (line: string) =>
-  !unsafe.test(line)
-    ? line
-    : line.replace(new RegExp(unsafe, "gu"), (c) =>
-      named[c] ?? "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
-
-/** Prints one line on stderr, as print() does on stdout. */
-export const complain = (line: string) => console.error(visible(line));
+// 2. Redis.
 
 let where = ""; // REDIS_URL without user and password
-let waiting = false; // said once, also when a script has two clients
+let waiting = false; // whether that was said
+const clients: { renew(): void }[] = [];
 
 /**
- * Makes a Redis client, https://redis.io/docs/latest/develop/clients/nodejs/. It connects by itself, and again after a break; while it
- * is not connected, its commands are rejected. What Redis refuses (a wrong password, a db that does not exist) ends the script with one line and status 1.
+ * Connects to Redis. What it refuses, a wrong password for example, ends the
+ * script with one line.
  * @param url the setting REDIS_URL
- * @param wait true: wait for Redis, at the start and when it goes away; false: end the script when there is none
- * @param options more of node-redis's own options
+ * @param options `wait: true`, for scripts that run on: wait for Redis, now and
+ *   whenever it goes away; otherwise the script ends when there is none
+ * @returns https://redis.io/docs/latest/develop/clients/nodejs/; a command is
+ *   rejected while Redis is away, and when the connection breaks under it
  */
-export function client(
-  url: string,
-  wait: boolean,
-  options: Parameters<typeof createClient>[0] = {},
-) {
+export async function connect(url: string, { wait = false } = {}) {
   const { protocol, host, pathname } = new URL(url);
   where = `${protocol}//${host}${pathname}`;
+  const rcon = createClient({
+    url,
+    // Covers only the time until a command is written, and costs a timer each.
+    commandOptions: { timeout: 0 },
+    // Of Redis Enterprise only; its preparation fails with an IPv6 address.
+    maintNotifications: "disabled",
+    // A command kept for later would run even if the log-in is refused.
+    disableOfflineQueue: true,
+    socket: { connectTimeout: 1400, reconnectStrategy: 300 }, // ms
+  });
+
   const away = (err: unknown) => {
-    if (stop.aborted) return rcon.destroy(); // no use to wait any longer: what waits for Redis is rejected
+    silent = 0;
     if (!wait || refused(err)) fail(err);
-    if (!waiting) {
-      complain(
-        `Waiting for Redis at ${where} (${
-          cause(err)
-        }). None on this machine? Start one: npx tsx extras/redis.ts`,
-      );
-    }
+    if (!waiting) complain(`Waiting for ${reason(err)}`);
     waiting = true;
   };
-  const rcon = createClient({
-    ...options,
-    url,
-    commandOptions: { timeout: 0 }, // node-redis's own 5 s would end a blocking command, and cost each one a timer
-    maintNotifications: "disabled", // of Redis Enterprise only, and its preparation fails with an IPv6 address
-    disableOfflineQueue: true, // a command kept for later would travel with the log-in, and run even if that or the db is refused
-    socket: { reconnectStrategy: () => 200 + Math.random() * 300 }, // ms; jitter, so that a crowd does not return at once
-  });
-  const noAnswer = setTimeout(away, 1500, new Error("no answer"));
   rcon.on("error", away);
   rcon.on("ready", () => {
-    clearTimeout(noAnswer);
+    silent = 0;
     if (waiting) complain("Redis is there.");
     waiting = false;
   });
-  stop.addEventListener("abort", () => {
-    if (!wait) process.exit(130);
-    if (!rcon.isReady) return rcon.destroy();
-    const hangs = setTimeout(() => rcon.destroy(), 1000); // a Redis that does not answer must not hold the script
-    rcon.ping().then(() => clearTimeout(hangs), () => {});
-  });
-  rcon.connect().catch(() => {}); // `error` has said it already
-  return rcon;
-}
 
-/** The same, when Redis is there; Ctrl-C before that ends the script. */
-export async function connect(...args: Parameters<typeof client>) {
-  const rcon = client(...args);
-  const leave = () => process.exit();
-  stop.addEventListener("abort", leave);
+  // A network that swallows everything closes nothing: no answer to a PING for
+  // four seconds is a break, too. Looks are counted, not time, which also goes
+  // on while this script is held up (Ctrl-Z) and an answer lies there unread.
+  let silent = 0;
+  rcon.on("connect", () => silent = 0).on("reconnecting", () => silent = 0);
+  setInterval(() => {
+    const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
+    if (rcon.isOpen && silent++ === patience) {
+      away(new Error("no answer"));
+      renew();
+    }
+    rcon.ping().then(() => silent = 0, () => {});
+  }, 500).unref();
+
+  const open = () => rcon.connect().catch(() => {}); // `error` tells it
+  const renew = () => {
+    rcon.destroy();
+    setTimeout(() => stop.signal.aborted || open(), 500);
+  };
+  clients.push({ renew: () => rcon.isReady && renew() });
+  open();
   await new Promise((ready) => rcon.once("ready", ready));
-  stop.removeEventListener("abort", leave);
   return rcon;
 }
 
-/** The name under which a consumer connects: by it the page counts the consumers of a queue, and CLIENT LIST shows them. */
-export const atQueue = (queue: string) => ({
-  name: `consumer@${encodeURIComponent(queue)}`,
-});
+// 3. Errors.
 
-/** Ends the script with status 1 and one line on stderr: what Redis refused, or that it can't be reached. */
+/** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown): never {
-  const mend = /^WRONGTYPE/.test(cause(err))
-    ? "--queue"
-    : /^(OOM|MISCONF)/.test(cause(err))
-    ? "its memory and disk"
-    : "--redis-url";
+  const said = err instanceof ErrorReply;
   complain(
-    refused(err)
-      ? `Redis at ${where} says: ${cause(err)}. Check ${mend}.`
-      : err instanceof ErrorReply
-      ? `Redis at ${where} says: ${cause(err)}. Try again later.`
-      : `Cannot reach Redis at ${where} (${
-        cause(err)
-      }). Is it running? Start one: npx tsx extras/redis.ts`,
+    said
+      ? `Redis at ${where} says: ${cause(err)}`
+      : `Cannot reach ${reason(err)}`,
   );
   process.exit(1);
 }
 
-/** For a loop's command: a connection that broke, or a Redis that is still loading, gives null, to go on; what Redis refuses ends the script. */
+const reason = (err: unknown) =>
+  `Redis at ${where} (${cause(err)}). None on this machine? Start one: ` +
+  "npx tsx extras/redis.ts" +
+  (where === "redis://localhost:6379/5" ? "" : ` --redis-url ${where}`);
+
+/** For a loop's command: what passes gives null, to go on; the rest fails. */
 export async function retry(err: unknown): Promise<null> {
-  if (refused(err)) fail(err);
-  if (err instanceof TypeError) throw err; // a mistake of ours does not go away
-  if (!stop.aborted) await sleep(100);
+  if (refused(err) || err instanceof TypeError) fail(err);
+  if (err instanceof ErrorReply) {
+    if (performance.now() > troubled + 5000) {
+      complain(`Redis at ${where} says: ${cause(err)}; trying again`);
+    }
+    troubled = performance.now();
+    newMaster(err);
+  }
+  if (!stop.signal.aborted) await sleep(100);
   return null;
 }
+let troubled = -Infinity; // when Redis last said no for the moment
 
-const temporary =
-  /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|ERR max number of clients)/;
-/** Whether Redis itself answered no, and will again: https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors */
-export const refused = (err: unknown) =>
-  err instanceof ErrorReply && !temporary.test(err.message);
+/** Behind one address, only a new connection reaches a new master. */
+export function newMaster(err: unknown) {
+  const old = /^(READONLY|UNBLOCKED)/.test(cause(err));
+  if (old) { for (const client of clients) client.renew(); }
+}
 
-/** An error in a few words: some of node-redis's and Node's have no message, only a code or a name. */
-export function cause(err: any): string {
-  if (err instanceof TypeError) {
-    return "an answer that nobody asked for; max number of clients reached?"; // node-redis stumbles over it
+// What Redis says no to now, and perhaps not later.
+const passing = "LOADING BUSY MASTERDOWN CLUSTERDOWN TRYAGAIN READONLY " +
+  "UNBLOCKED NOREPLICAS OOM MISCONF";
+const refused = (err: unknown) =>
+  err instanceof ErrorReply &&
+  err.message !== "ERR max number of clients reached" &&
+  !passing.split(" ").includes(err.message.split(" ")[0]!);
+
+/** An error in a few words: some have no message, only a code or a name. */
+export function cause(err: unknown): string {
+  const { errors, code, message, name } = err as AggregateError & {
+    code?: string;
+  };
+  if (err instanceof TypeError) return "not an answer of Redis; is it full?";
+  // What Redis does not understand it repeats, the password, too.
+  const said = message.replace(/,? with args beginning with.*/s, "");
+  return errors?.[0]?.code ?? code ?? (said || name);
+}
+
+// 4. Print.
+
+/**
+ * Prints words as one line, whatever is in them: of a long word the beginning,
+ * of what moves the cursor its code. Lines printed at once leave in one write.
+ * @returns when it is written
+ */
+export function print(...words: unknown[]): Promise<void> {
+  const line = words.map(visible).join(" ") + "\n";
+  process.stdout.cork();
+  process.nextTick(() => process.stdout.uncork());
+  return new Promise((done) =>
+    process.stdout.write(line, (err) => err || done())
+  );
+}
+// Nobody reads any more (`… | head`): take no further message.
+process.stdout.on("error", () => process.exit(1));
+
+/** Prints a line on stderr; of an address, not the user and the password. */
+export const complain = (line: string) =>
+  console.error(visible(line.replace(/\/\/\S*@/g, "//…@")));
+
+function visible(word: unknown) {
+  let text = String(word);
+  if (text.length > 1000) {
+    const length = text.length.toLocaleString("en");
+    text = `${text.slice(0, 1000)}… (${length} characters)`;
   }
-  return err.errors?.[0]?.code ?? err.code ??
-    (err.message.replace(/\.$/, "") || err.name);
+  // Controls, line ends, halves of a character, and turns of direction.
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu, (c) => {
+    const code = c.charCodeAt(0).toString(16).padStart(4, "0");
+    return c === "\n" ? "\\n" : `\\u${code}`;
+  });
+}
+
+// 5. Stop.
+
+const stop = new AbortController();
+/**
+ * For scripts that take messages: the first Ctrl-C (SIGINT), SIGTERM or SIGHUP
+ * (its terminal was closed) sets this signal, to finish what is in hand; the
+ * second ends the script. Within 100 ms it is the same one, which npx repeats.
+ */
+export function stopGently(): AbortSignal {
+  let since = Infinity;
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.on(name, () => {
+      if (Date.now() > since + 100) process.exit(130);
+      since = Math.min(since, Date.now());
+      stop.abort();
+    });
+  }
+  return stop.signal;
 }

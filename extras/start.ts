@@ -1,12 +1,13 @@
-// The whole tutorial in one terminal: a Redis if none answers, the page, one consumer and one subscriber.
+// Start: Redis, the page, a consumer and a subscriber, in one terminal.
 //
 //   Redis:    all that the four of them use
-//   Run:      npm start                      then open the page's address; Ctrl-C ends all of it
-//             npm start -- --port 3001       with the settings of its parts
+//   Run:      npm start    then open the address that it prints; Ctrl-C ends it
+//             npm start -- --port 3001    with the settings of its parts
 //   Partner:  your browser
 //   Promise:  that of each script
 
 import { spawn } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   createConcurrently,
   KillOnSignal,
@@ -14,25 +15,20 @@ import {
   Logger,
   LogOutput,
 } from "concurrently";
-import { settings } from "../config.ts";
+import { print, settings } from "../config.ts";
 
-const { args: _, ...all } = settings(import.meta.url, [
-  "REDIS_URL",
-  "QUEUE",
-  "ORDER",
-  "WORK_MS",
-  "CHANNEL",
-  "HOST",
-  "PORT",
-]);
+const { args: _, ...all } = settings(
+  ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "CHANNEL", "HOST", "PORT"],
+);
 for (const [name, value] of Object.entries(all)) {
   process.env[name] = String(value); // for the parts
 }
 
-const run = (parts: Record<string, string>, prefixColors: string[]) => {
+function run(parts: Record<string, string>, prefixColors: string[]) {
   const logger = new Logger({});
+  const commands = Object.entries(parts);
   return createConcurrently(
-    Object.entries(parts).map(([name, command]) => ({ name, command })),
+    commands.map(([name, command]) => ({ name, command })),
     {
       logger,
       prefixColors,
@@ -44,32 +40,45 @@ const run = (parts: Record<string, string>, prefixColors: string[]) => {
           logger,
           conditions: "failure",
           killSignal: "SIGTERM",
+          timeoutMs: 2000, // then SIGKILL
         }),
       ],
-      // Without a shell in between, and without `ps`, which a bare machine may lack, a signal goes straight to the script.
+      // Without a shell in between, a signal goes straight to the script, and
+      // without `ps`, which a bare machine may lack.
       spawn: (file, options) =>
         spawn(process.execPath, ["--import", "tsx", file], options),
       kill(pid, signal) {
         try {
           process.kill(pid, signal);
-        } catch {} // it is gone already: Ctrl-C in a terminal reaches every part by itself
+        } catch (err) {
+          if ((err as NodeJS.ErrnoException).code !== "ESRCH") throw err;
+          // It is gone: a terminal's Ctrl-C reaches every part by itself.
+        }
       },
     },
   );
-};
+}
 
-// Redis first: its line says that it listens, that another one does already, or (status 2) that yours is on another machine.
+// Redis first. Its line says that it listens, or that another one does; where
+// yours is on another machine, it says so and ends with status 2.
 const redis = run({ redis: "extras/redis.ts" }, ["yellow"]);
-await Promise.race([
-  redis.result,
-  new Promise((line) => redis.commands[0]!.stdout.subscribe(line)),
-]).catch(([end]) => end.exitCode === 2 || process.exit(1));
+const line = new Promise((said) => redis.commands[0]!.stdout.subscribe(said));
+await Promise.race([redis.result, line]).catch(([end]) => {
+  if (end.exitCode !== 2) process.exit(1);
+});
+
 const others = run({
   page: "server.ts",
   consumer: "consumer.ts",
   subscriber: "subscriber.ts",
 }, ["cyan", "green", "magenta"]);
+others.commands[0]!.stdout.subscribe((chunk) => {
+  const address = String(chunk).match(/page at (\S+)/)?.[1];
+  if (address) print(`Open ${address} in your browser. To end: Ctrl-C`);
+});
 await others.result.catch(() => {
-  process.exitCode = 1;
-}); // the part that failed has said why
+  process.exitCode = 1; // the part that failed has said why
+});
 redis.commands[0]!.kill("SIGTERM");
+await sleep(2000, undefined, { ref: false });
+redis.commands[0]!.kill("SIGKILL"); // a script in it that never ends
