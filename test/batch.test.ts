@@ -55,7 +55,7 @@ onEachRedis("batch consumer", (server) => {
     const other = script(t, file, [], env);
     await until("the others", () => other.tasks.length >= 70);
     assert.deepEqual(other.tasks, numbered(70).reverse());
-    assert.deepEqual(slow.tasks, []);
+    assert.deepEqual(slow.tasks, ["99"]); // in hand
   });
 
   test("two consumers share a backlog: each message goes to one of them", async (t) => {
@@ -162,7 +162,7 @@ onEachRedis("batch consumer", (server) => {
     assert.equal(await consumer.status, 1);
     assert.match(
       consumer.err,
-      /^Redis at .* says: WRONGTYPE .* Check --queue\.\n$/,
+      /^Redis at .* says: WRONGTYPE .*\n$/,
     );
   });
 });

@@ -61,6 +61,11 @@ function program(
         line,
       ) => line.slice(9));
     },
+    /** The same of the lines `Task done …`, which a script with WORK_MS prints. */
+    get done() {
+      return self.lines.filter((line) => line.startsWith("Task done "))
+        .map((line) => line.slice(10));
+    },
     says: (text: string | RegExp, ms?: number) =>
       until(
         `${text} from ${args.slice(2).join(" ")}; it said:\n${
