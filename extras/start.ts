@@ -7,7 +7,6 @@
 //   Promise:  that of each script
 
 import { spawn } from "node:child_process";
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   createConcurrently,
   KillOnSignal,
@@ -40,7 +39,6 @@ function run(parts: Record<string, string>, prefixColors: string[]) {
           logger,
           conditions: "failure",
           killSignal: "SIGTERM",
-          timeoutMs: 2000, // then SIGKILL
         }),
       ],
       // Without a shell in between, a signal goes straight to the script, and
@@ -79,6 +77,6 @@ others.commands[0]!.stdout.subscribe((chunk) => {
 await others.result.catch(() => {
   process.exitCode = 1; // the part that failed has said why
 });
+// Redis last. A script that runs in it and never ends would keep it from ending.
 redis.commands[0]!.kill("SIGTERM");
-await sleep(2000, undefined, { ref: false });
-redis.commands[0]!.kill("SIGKILL"); // a script in it that never ends
+setTimeout(() => redis.commands[0]!.kill("SIGKILL"), 2000).unref();

@@ -116,12 +116,13 @@ export function exec(
   return self;
 }
 
-const settingNames = Object.keys(schema.shape);
+// In a terminal Node's test runner asks what it starts for colours.
+const notALearners = [...Object.keys(schema.shape), "FORCE_COLOR"];
 /** The environment of a learner who has set nothing but `env`. */
 export const bare = (env: Record<string, string | undefined> = {}) => ({
   ...Object.fromEntries(
     Object.entries(process.env).filter(([name]) =>
-      !settingNames.includes(name)
+      !notALearners.includes(name)
     ),
   ),
   ...env,
