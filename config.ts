@@ -144,7 +144,7 @@ export async function connect(url: string, { wait = false } = {}) {
   rcon.on("connect", () => silent = 0).on("reconnecting", () => silent = 0);
   setInterval(() => {
     const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
-    if (rcon.isOpen && silent++ === patience) {
+    if (rcon.isOpen && silent++ >= patience) {
       away(new Error("no answer"));
       renew();
     }

