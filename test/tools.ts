@@ -173,6 +173,11 @@ export const chromium = [
   "google-chrome",
   "chrome",
 ].map(found).find((path) => path);
+/** What Chromium needs to run as root and without a screen. */
+export const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic"].concat(
+  "--no-first-run --disable-background-networking".split(" "),
+  "--disable-component-update --disable-sync".split(" "),
+);
 export const noRedisServer = hasRedisServer
   ? false
   : "needs redis-server on the PATH: the embedded server keeps nothing on disk";
