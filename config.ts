@@ -126,7 +126,8 @@ export async function connect(url: string, { wait = false } = {}) {
 
   const away = (err: unknown) => {
     silent = 0;
-    if (!wait || refused(err)) fail(err);
+    // Still connected: what came in is nothing that Redis would say.
+    if (!wait || rcon.isReady || refused(err)) fail(err);
     if (!waiting) complain(`Waiting for ${reason(err)}`);
     waiting = true;
   };
@@ -145,8 +146,8 @@ export async function connect(url: string, { wait = false } = {}) {
   setInterval(() => {
     const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
     if (rcon.isOpen && silent++ >= patience) {
-      away(new Error("no answer"));
       renew();
+      away(new Error("no answer"));
     }
     rcon.ping().then(() => silent = 0, () => {});
   }, 500).unref();

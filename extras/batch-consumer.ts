@@ -17,16 +17,19 @@ const { REDIS_URL, QUEUE, ORDER, WORK_MS, BATCH } = settings(
 const rcon = await connect(REDIS_URL, { wait: true });
 const stop = stopGently();
 const side = ORDER === "lifo" ? "LEFT" : "RIGHT";
+// Redis answers with the queue's name and its messages, or null.
+type Batch = [queue: string, tasks: string[]];
+const messages = (reply: unknown) =>
+  reply === null ? null : [...(reply as Batch)[1]];
 print("listen task queue");
 
 while (!stop.aborted) {
   // Half a second at most, as in consumer.ts: a program that just ends loses
   // what Redis hands it.
   const taken = rcon.blmPop(0.5, QUEUE, side, { COUNT: BATCH });
-  const batch = await taken.catch(retry);
-  if (batch === null) continue;
+  const tasks = await taken.then(messages).catch(retry);
+  if (tasks === null) continue;
 
-  const [, tasks] = batch as [queue: string, tasks: string[]];
   let printed;
   for (const task of tasks) {
     printed = print("Task get", task); // all of the batch leaves in one write
