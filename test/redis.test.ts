@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { connect as dial, createServer } from "node:net";
 import { describe, test, type TestContext } from "node:test";
+import { stripVTControlCharacters } from "node:util";
 import {
   atOnce,
   bare,
@@ -234,7 +235,7 @@ describe("npm start", { skip: posix, concurrency: atOnce }, () => {
         }
       };
       t.after(() => group("SIGKILL"));
-      const plain = () => (all.out + all.err).replace(/\u001b\[\d+m/g, "");
+      const plain = () => stripVTControlCharacters(all.out + all.err);
       for (
         const line of [
           /\[redis\] Valkey .* listens/,
