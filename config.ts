@@ -39,6 +39,12 @@ export const schema = z.object({
     .describe("how soon a dead reliable consumer's message is taken up, in ms"),
   BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
   CHANNEL: text.default("task:pubsub:channel").describe("where to publish"),
+  WAIT_MS: whole(1, 3_600_000).default(5000).describe("for an answer, in ms"),
+  STREAM: text.default("task:stream").describe("the stream of messages"),
+  GROUP: text.default("workers").describe("each group gets all messages"),
+  FROM: z.enum(["first", "new"], "must be first or new").default("first")
+    .describe("where a group begins that did not exist"),
+  TRIES: whole(1, 1000).default(3).describe("then it goes to the dead letters"),
   HOST: text.default("127.0.0.1").describe("the address of the page"),
   PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
 });

@@ -1,0 +1,33 @@
+// Stream producer: appends one random digit, or each message given.
+//
+//   Redis:    XADD task:stream MAXLEN ~ 10000 * task 7
+//             https://redis.io/docs/latest/commands/xadd/
+//   Run:      npx tsx extras/stream-producer.ts    or with messages, as
+//             npx tsx extras/stream-producer.ts "order 1001"
+//   Partner:  npx tsx extras/stream-consumer.ts    before or after
+//   Promise:  a message that is printed here is in the stream. It stays there,
+//             also when it was read, until MAXLEN cuts it off: the stream keeps
+//             about the newest 10,000. What a slow group has not read by then
+//             it never gets; what it has in hand, nobody can take over.
+
+import { randomInt } from "node:crypto";
+import { connect, fail, print, settings } from "../config.ts";
+
+const { REDIS_URL, STREAM, args } = settings(
+  ["REDIS_URL", "STREAM"],
+  "[message …]",
+);
+const rcon = await connect(REDIS_URL);
+
+// ~ cuts off only where it is cheap: whole nodes of the stream.
+const TRIM = {
+  strategy: "MAXLEN",
+  strategyModifier: "~",
+  threshold: 10_000,
+} as const;
+for (const task of args.length > 0 ? args : [String(randomInt(10))]) {
+  // * lets Redis choose the id: the time in ms, and a number.
+  const id = await rcon.xAdd(STREAM, "*", { task }, { TRIM }).catch(fail);
+  print("xadd", STREAM, "--", task, `(id ${id})`);
+}
+rcon.destroy();

@@ -1,0 +1,27 @@
+// Topic subscriber: hears every channel whose name fits one of its patterns.
+//
+//   Redis:    PSUBSCRIBE news.*
+//             https://redis.io/docs/latest/commands/psubscribe/
+//   Run:      npx tsx extras/topic-subscriber.ts "news.*"    Ctrl-C ends it
+//   Partner:  npx tsx publisher.ts --channel news.sport goal
+//   Promise:  at most once for each pattern: a message that fits two of them
+//             comes twice; what is published while it is away, it never gets.
+//   Patterns: * is any text, dots too; ? one character; [ab] is a or b.
+
+import { complain, connect, print, retry, settings } from "../config.ts";
+
+const { REDIS_URL, args } = settings(["REDIS_URL"], "[pattern …]");
+const patterns = args.length > 0 ? args : ["*"]; // every channel
+const rcon = await connect(REDIS_URL, { wait: true });
+
+const hear = (task: string, channel: string) =>
+  void print("Task get", channel, "--", task);
+const subscribe = () => rcon.pSubscribe(patterns, hear).then(() => "listening");
+let state = null;
+while (state === null) state = await subscribe().catch(retry);
+
+print("listen task channel", ...patterns);
+rcon.on(
+  "ready",
+  () => complain("The connection was away: see what is missed."),
+);
