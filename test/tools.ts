@@ -155,7 +155,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-const found = (command: string) => {
+export const found = (command: string) => {
   try {
     return process.platform === "win32"
       ? execFileSync("where", [command], {

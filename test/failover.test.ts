@@ -1,0 +1,274 @@
+// A master dies, and no script is started again: with one address in front of
+// several (Sentinel and HAProxy).
+//
+// SOAK=1 adds the other kinds of failover, LONG=1 does nine rounds of each.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  exec,
+  found,
+  freePort,
+  look,
+  names,
+  type Program,
+  script,
+  until,
+} from "./tools.ts";
+
+const needed = ["redis-server", "redis-sentinel", "haproxy"];
+const missing = needed.filter((command) => !found(command)).join(", ");
+const skip = missing !== "" && `needs ${missing} on the PATH`;
+const rounds = process.env.LONG ? 9 : 1;
+const rarely = !process.env.SOAK && !process.env.LONG &&
+  "SOAK=1 and LONG=1 do this, too";
+
+// As README's paragraph on high availability has them, but for the ports.
+const sentinel = `
+sentinel monitor mq 127.0.0.1 6381 2
+sentinel down-after-milliseconds mq 2000
+sentinel failover-timeout mq 10000
+`;
+const haproxy = `
+defaults
+  mode tcp
+  timeout connect 1s
+  timeout check 1s
+  timeout client 1h
+  timeout server 1h
+
+listen redis
+  bind 127.0.0.1:6379
+  option tcp-check
+  tcp-check send "INFO replication\\r\\n"
+  tcp-check expect string role:master
+  default-server check inter 500ms fall 2 on-marked-down shutdown-sessions
+  server a 127.0.0.1:6381
+  server b 127.0.0.1:6382
+  server c 127.0.0.1:6383
+`;
+
+/** A master, two replicas, three sentinels and one address before them. */
+async function several(t: TestContext, ...options: string[]) {
+  const dir = mkdtempSync(join(tmpdir(), "redis-mq-"));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const ports = new Map<string, number>();
+  for (const port of ["6379", "6381", "6382", "6383"]) {
+    ports.set(port, await freePort());
+  }
+  const config = (name: string, text: string) => {
+    const file = join(dir, name);
+    writeFileSync(
+      file,
+      text.replace(/\b63\d\d\b/g, (port) => String(ports.get(port))),
+    );
+    return file;
+  };
+  const server = (port: string) =>
+    exec(t, "redis-server", [
+      ...["--port", String(ports.get(port)), "--bind", "127.0.0.1"],
+      ...["--dir", dir, "--dbfilename", `${port}.rdb`, "--save", ""],
+      ...["--repl-diskless-sync-delay", "0", ...options],
+      ...port === "6381"
+        ? []
+        : ["--replicaof", "127.0.0.1", String(ports.get("6381"))],
+    ]);
+  const servers = new Map(
+    ["6381", "6382", "6383"].map((port) => [ports.get(port)!, server(port)]),
+  );
+  await Promise.all(
+    [...servers.values()].map((one) => one.says("Ready to accept")),
+  );
+  const masterOf = [...servers.values()][0]!;
+  await until(
+    "both replicas",
+    () => masterOf.out.match(/Synchronization with replica .*succeeded/g)?.[1],
+  );
+  const sentinels: number[] = [];
+  for (const name of ["1", "2", "3"]) {
+    const port = await freePort();
+    sentinels.push(port);
+    const own = `port ${port}\nbind 127.0.0.1\ndir ${dir}\n`;
+    exec(t, "redis-sentinel", [config(`s${name}.conf`, own + sentinel)]);
+  }
+  const asked = await until(
+    "a sentinel",
+    () => look(t, `redis://127.0.0.1:${sentinels[0]}`).catch(() => null),
+  );
+  // As text: node-redis has its commands for it in another kind of client.
+  const ask = (...words: string[]) => asked.sendCommand(["SENTINEL", ...words]);
+  await until("the sentinels have met", async () => {
+    const info = String(await asked.sendCommand(["INFO", "sentinel"]));
+    return info.includes("slaves=2,sentinels=3");
+  });
+  const front = exec(t, "haproxy", ["-db", "-f", config("ha.cfg", haproxy)]);
+  await front.says("Server redis/b is DOWN");
+  await front.says("Server redis/c is DOWN");
+  const master = async () =>
+    Number((await ask("GET-MASTER-ADDR-BY-NAME", "mq") as string[])[1]);
+  return {
+    url: `redis://127.0.0.1:${ports.get("6379")}/0`,
+    master,
+    /** The process of the master. */
+    async process() {
+      return servers.get(await master())!.child;
+    },
+    planned: () => ask("FAILOVER", "mq"),
+  };
+}
+
+/** Counts what `act` costs under one push and one publish a millisecond. */
+async function count(
+  t: TestContext,
+  what: string,
+  REDIS_URL: string,
+  act: () => Promise<unknown>,
+) {
+  const { QUEUE, CHANNEL } = names();
+  const env = { REDIS_URL, QUEUE, CHANNEL, LEASE_MS: "4000" };
+  const other = { ...env, QUEUE: `${QUEUE}:2`, PORT: "0" };
+  const reliable = ["1", "2"].map(() =>
+    script(t, "extras/reliable-consumer.ts", [], env)
+  );
+  const subscriber = script(t, "subscriber.ts", [], env);
+  const plain = ["consumer.ts", "extras/batch-consumer.ts"].map((file) =>
+    script(t, file, [], other)
+  );
+  const page = script(t, "server.ts", [], other);
+  const all = [...reliable, subscriber, ...plain, page];
+  await Promise.all(all.map((one) => one.says(/listen |page at/)));
+
+  const pusher = script(t, "test/pusher.ts", [], env);
+  await pusher.says("ok 1000 ");
+  await act();
+  pusher.child.kill("SIGTERM");
+  await pusher.says(/^end$/m);
+
+  const said = (word: string) =>
+    pusher.lines.map((line) => line.split(" "))
+      .filter((words) => words[0] === word);
+  const acknowledged = said("ok").map((words) => words[1]!);
+  const times = said("ok").map((words) => Number(words[2]))
+    .sort((a, b) => a - b);
+  const gap = Math.max(
+    ...times.slice(1).map((time, i) => time - times[i]!),
+  );
+  const got = () => reliable.flatMap((one) => one.tasks);
+  const lost = () => {
+    const there = new Set(got());
+    return acknowledged.filter((task) => !there.has(task)).length;
+  };
+  // All is there, or nothing has come for a while.
+  let before = -1;
+  while (lost() > 0 && got().length > before) {
+    before = got().length;
+    await sleep(5000);
+  }
+  const heard = new Set(subscriber.tasks);
+  const missed = said("pub").filter((words) => !heard.has(words[1]!)).length;
+  const twice = got().length - new Set(got()).size;
+  t.diagnostic(
+    `${what}: acknowledged ${acknowledged.length}, lost ${lost()}, ` +
+      `twice ${twice}, gap ${gap} ms, ` +
+      `subscriber missed ${missed} of ${said("pub").length}`,
+  );
+
+  // Nobody has to be started again, and nobody has gone.
+  const address = page.out.match(/http\S+/)![0];
+  const clicks = () => plain.reduce((sum, one) => sum + one.tasks.length, 0);
+  await until("the page and its consumers", async () => {
+    const before = clicks();
+    const answer = await fetch(new URL("/prodcons", address), {
+      redirect: "manual",
+      headers: { "sec-fetch-site": "same-origin" },
+    });
+    if (answer.status !== 302) return false;
+    await until("the click", () => clicks() > before, 5000).catch(() => {});
+    return clicks() > before;
+  });
+  for (const one of all) {
+    assert.equal(one.child.exitCode, null, one.err);
+    one.child.kill("SIGKILL");
+  }
+  return { acknowledged: acknowledged.length, lost: lost(), gap };
+}
+
+/** Until pushes are acknowledged again, by another master. */
+async function another(
+  front: Awaited<ReturnType<typeof several>>,
+  was: number,
+) {
+  await until("another master", async () => await front.master() !== was);
+  await sleep(6000);
+}
+
+describe("one address in front of several", { skip, concurrency: 1 }, () => {
+  for (let round = 1; round <= rounds; round++) {
+    test(`kill -9 of the master: no acknowledged message is lost, no script is started again (${round})`, async (t) => {
+      const front = await several(t);
+      const { lost, gap } = await count(t, "kill -9", front.url, async () => {
+        const was = await front.master();
+        (await front.process()).kill("SIGKILL");
+        await another(front, was);
+      });
+      assert.equal(lost, 0);
+      assert.ok(gap < 10_000, `${gap} ms`);
+    });
+
+    test(`a planned failover: no script is started again (${round})`, {
+      skip: rarely,
+    }, async (t) => {
+      const front = await several(t);
+      const { acknowledged } = await count(
+        t,
+        "SENTINEL FAILOVER",
+        front.url,
+        async () => {
+          const was = await front.master();
+          await front.planned();
+          await another(front, was);
+        },
+      );
+      assert.ok(acknowledged > 1000);
+    });
+
+    for (
+      const [title, ...options] of [
+        ["may lose"],
+        [
+          "with min-replicas-to-write 1 loses nothing",
+          ...["--min-replicas-to-write", "1", "--min-replicas-max-lag", "3"],
+        ],
+      ] as const
+    ) {
+      test(
+        `a master that freezes for 10 s ${title}; no script is started again (${round})`,
+        {
+          skip: rarely,
+        },
+        async (t) => {
+          const front = await several(t, ...options);
+          const { acknowledged, lost } = await count(
+            t,
+            `frozen 10 s ${options.join(" ")}`,
+            front.url,
+            async () => {
+              const was = await front.master();
+              const master = await front.process();
+              master.kill("SIGSTOP");
+              await sleep(10_000);
+              master.kill("SIGCONT");
+              await another(front, was);
+            },
+          );
+          assert.ok(acknowledged > 1000);
+          if (options.length > 0) assert.equal(lost, 0);
+        },
+      );
+    }
+  }
+});
