@@ -8,7 +8,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, type ParseArgsConfig } from "node:util";
-import { createClient, ErrorReply } from "redis";
+import { ErrorReply } from "redis";
 import { z } from "zod";
 
 // 1. Settings.
@@ -20,12 +20,16 @@ const whole = (min: number, max: number) => {
   const digits = z.string().regex(/^\d+$/, error).transform(Number);
   return digits.pipe(z.number().min(min, error).max(max, error));
 };
-const error = "must look like redis://localhost:6379/5, or rediss: for TLS; " +
-  "special characters of a password are %-encoded";
+const like = {
+  error: "must look like redis://localhost:6379/5, or rediss: for TLS; " +
+    "special characters of a password are %-encoded",
+  abort: true,
+};
 // After redis:// comes anything but / ? # and a % without its two digits, then
-// perhaps a / and the number of a database.
-const redisUrl = z.url({ error, abort: true })
-  .regex(/^rediss?:\/\/([^/?#%]|%[\da-f]{2})+(\/\d*)?$/i, error);
+// perhaps a / and the number of a database. With +cluster, several addresses.
+const redisUrl = z.url(like)
+  .regex(/^rediss?:\/\/([^/?#%]|%[\da-f]{2})+(\/\d*)?$/i, like)
+  .or(text.regex(/^rediss?\+cluster:\/\/([^/?#%]|%[\da-f]{2})+$/i, like.error));
 
 /** Each setting: its check, its default, and what it is. */
 export const schema = z.object({
@@ -117,8 +121,10 @@ const clients: { renew(): void }[] = [];
  *   rejected while Redis is away, and when the connection breaks under it
  */
 export async function connect(url: string, { wait = false } = {}) {
-  const { protocol, host, pathname } = new URL(url);
-  where = `${protocol}//${host}${pathname}`;
+  where = url.replace(/\/\/.*@/, "//");
+  const { createClient } = await import(
+    url.includes("+cluster:") ? "./extras/cluster-client.ts" : "redis"
+  ) as typeof import("redis");
   const rcon = createClient({
     url,
     // Covers only the time until a command is written, and costs a timer each.
@@ -184,7 +190,7 @@ export function fail(err: unknown): never {
 
 const reason = (err: unknown) =>
   `Redis at ${where} (${cause(err)}). None on this machine? Start one: ` +
-  "npx tsx extras/redis.ts" +
+  `npx tsx extras/${where.includes("+cluster:") ? "cluster" : "redis"}.ts` +
   (where === "redis://localhost:6379/5" ? "" : ` --redis-url ${where}`);
 
 /** For a loop's command: what passes gives null, to go on; the rest fails. */

@@ -1,0 +1,186 @@
+// Cluster client: what connect() takes instead of createClient when REDIS_URL
+// is redis+cluster://user:password@a:7001,b:7002 (rediss+cluster: with TLS).
+//
+//   Redis:    https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
+//   Run:      nothing to run here; config.ts loads it for such an address
+//   Partner:  npx tsx extras/cluster.ts    a cluster on this machine
+//   Promise:  no command is sent twice; a master's death costs some seconds.
+//
+// It behaves as one client: `error` when a node breaks, `ready` when all
+// masters answer again. A key belongs to one master, by a hash of its name;
+// of a name with braces, only what is in them counts.
+
+import { EventEmitter } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createClient as one, createCluster, ErrorReply } from "redis";
+import { complain } from "../config.ts";
+
+type Options = NonNullable<Parameters<typeof one>[0]>;
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
+/** As node-redis's createClient, for a cluster. */
+export function createClient({ url, ...options }: Options) {
+  // s? for TLS, then user:password@ or nothing, then the addresses.
+  const [, tls, user, password, nodes] =
+    /^redis(s?)\+cluster:\/\/(?:([^:@]*):?(.*)@)?([^@/]*)/i.exec(url!)!;
+  const rootNodes = nodes!.split(",").map((node) => {
+    if (!URL.canParse(`redis://${node}`)) {
+      complain(`--redis-url (or REDIS_URL) ${node} must be host:port`);
+      process.exit(2);
+    }
+    const { hostname, port } = new URL(`redis://${node}`);
+    const host = hostname.replace(/[[\]]/g, ""); // [::1] without the brackets
+    return { socket: { host, port: Number(port || 6379) } };
+  });
+  const defaults = {
+    ...options,
+    username: user ? decodeURIComponent(user) : undefined,
+    password: password ? decodeURIComponent(password) : undefined,
+    socket: { ...options.socket, tls: tls !== "" },
+  } as Any;
+
+  const events = new EventEmitter();
+  const state = { isOpen: false, isReady: false };
+  // What is subscribed, to do it again on a new connection.
+  const subscriptions: [name: string, args: unknown[]][] = [];
+  let cluster: ReturnType<typeof make>;
+
+  function make() {
+    const made = createCluster({
+      rootNodes,
+      defaults,
+      commandOptions: options.commandOptions,
+      // The default of 5 s would be most of the time without service.
+      topologyRefreshOnReconnectionAttemptStrategy: 300,
+    });
+    const broken = (err: unknown) => {
+      if (made !== cluster) return;
+      state.isReady = false;
+      events.emit("error", err);
+    };
+    made.on("node-error", broken);
+    made.on("node-reconnecting", () => {
+      if (made === cluster) events.emit("reconnecting");
+    });
+    made.on("error", () => {}); // of one node; connect() looks at them all
+    return made;
+  }
+
+  async function connect() {
+    state.isOpen = true;
+    const mine = cluster = make();
+    // Of what the addresses say, an answer tells more than a silence.
+    let said: unknown;
+    mine.on("error", (err) => said = said instanceof ErrorReply ? said : err);
+    while (mine === cluster && state.isOpen) {
+      try {
+        await mine.connect();
+        for (const [name, args] of subscriptions) {
+          await (mine as Any)[name](...args);
+        }
+        return ready();
+      } catch (err) {
+        if (mine === cluster) events.emit("error", said ?? err);
+        said = undefined;
+        await sleep(300);
+      }
+    }
+  }
+  function ready() {
+    if (!state.isReady) {
+      state.isReady = true;
+      events.emit("ready");
+    }
+  }
+
+  const own = {
+    connect,
+    destroy() {
+      Object.assign(state, { isOpen: false, isReady: false });
+      cluster.destroy();
+    },
+    /** All masters answer, and so does the node that we are subscribed at. */
+    async ping() {
+      const asked = cluster;
+      const { masters, pubSubNode } = asked;
+      await Promise.all([
+        ...masters.map(async (node) => (await asked.nodeClient(node)).ping()),
+        pubSubNode?.client.ping(),
+      ]);
+      if (asked === cluster && state.isOpen) ready();
+    },
+    /** Each node counts its own; a pattern's subscribers count at one only. */
+    async publish(channel: string, message: string) {
+      const [first, ...others] = await Promise.all(
+        cluster.masters.map((node) => cluster.nodeClient(node)),
+      );
+      const counts = await Promise.all([
+        first!.publish(channel, message),
+        ...others.map(async (node) =>
+          Number((await node.pubSubNumSub(channel))[channel])
+        ),
+      ]);
+      return counts.reduce((sum, count) => sum + count);
+    },
+    subscribe: (...args: unknown[]) => subscribe("subscribe", args),
+    pSubscribe: (...args: unknown[]) => subscribe("pSubscribe", args),
+    on: listen("on"),
+    once: listen("once"),
+    multi: () => tagged(cluster.multi()),
+    withTypeMapping: (mapping: Any) =>
+      face(() => cluster.withTypeMapping(mapping)),
+  };
+  async function subscribe(name: string, args: unknown[]) {
+    await (cluster as Any)[name](...args);
+    subscriptions.push([name, args]);
+  }
+  function listen(how: "on" | "once") {
+    return (name: string, listener: () => void) => {
+      events[how](name, listener);
+      return client;
+    };
+  }
+
+  // Everything else is the cluster's, of today's connection.
+  const face = (current: () => object): Any =>
+    new Proxy(own, {
+      get(_, name) {
+        if (name === "then") return undefined; // it is not a promise
+        if (name in state) return state[name as keyof typeof state];
+        return name in own
+          ? own[name as keyof typeof own]
+          : tagged(current())[name];
+      },
+    });
+  const client = face(() => cluster);
+  return client as ReturnType<typeof one>;
+}
+
+/** Its commands; when their keys are not all on one master, they say why. */
+function tagged(target: object, key?: unknown): Any {
+  return new Proxy(target, {
+    get(_, name) {
+      const value = (target as Any)[name];
+      if (typeof value !== "function") return value;
+      return (...args: unknown[]) => {
+        const first = key ?? [args[0]].flat()[0];
+        const result = value.apply(target, args);
+        if (result === target) return tagged(target, first); // multi() goes on
+        return result instanceof Promise
+          ? result.catch((err) => explain(err, String(first)))
+          : result;
+      };
+    },
+  });
+}
+function explain(err: Error, key: string): never {
+  // MULTI goes to the master of its first key, which sends the others away.
+  if (!/^(CROSSSLOT|MOVED|EXECABORT)/.test(err.message)) throw err;
+  // Without what our scripts put behind the name of a queue.
+  const queue = key.replace(/:(inhand|urgent|dead|reply)\b.*/, "");
+  throw new ErrorReply(
+    "CROSSSLOT, its lists would be on several masters. Braces in the name " +
+      `keep them on one: --queue "{${queue}}"`,
+  );
+}
