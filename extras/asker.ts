@@ -9,8 +9,7 @@
 //             anybody has worked on the question, it does not know.
 
 import { randomInt, randomUUID } from "node:crypto";
-import { connect, fail, print, settings } from "../config.ts";
-import { complain } from "../config.ts";
+import { complain, connect, fail, print, settings } from "../config.ts";
 
 const { REDIS_URL, QUEUE, WAIT_MS, args } = settings(
   ["REDIS_URL", "QUEUE", "WAIT_MS"],
