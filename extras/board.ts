@@ -1,0 +1,172 @@
+// Board: server.ts with a live picture of both models in place of its page.
+//
+//   Redis:    what the links send, and what looks on: MONITOR, CLIENT LIST,
+//             LLEN, LRANGE    https://redis.io/docs/latest/commands/monitor/
+//   Run:      npx tsx extras/board.ts    then open the address that it prints
+//   Partner:  every other script, npm start, and the articles' own Python
+//   Promise:  it shows what Redis says, ten times a second. What Redis does not
+//             say (who took a message, of several) it does not claim.
+//
+// Simplified: while thousands of commands a second come in, it stops listening
+// to them and only counts; MONITOR would cost Redis half of its speed.
+
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import { cause, connect, settings } from "../config.ts";
+import { routes } from "../server.ts";
+
+const { REDIS_URL, QUEUE, CHANNEL } = settings(
+  ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],
+);
+const rcon = await connect(REDIS_URL, { wait: true });
+const db = Number(REDIS_URL.match(/\d*$/)?.[0] || 0); // behind the last /
+
+// 1. The page. Only its own script and style may run in it.
+const html = readFileSync(new URL("board.html", import.meta.url), "utf8");
+routes.set("/", (res) => {
+  const nonce = randomBytes(16).toString("base64");
+  const zh = res.req.headers["accept-language"]?.startsWith("zh");
+  res.setHeader("Content-Type", "text/html; charset=utf-8");
+  res.setHeader(
+    "Content-Security-Policy",
+    "default-src 'none'; base-uri 'none'; form-action 'none'; " +
+      "frame-ancestors 'none'; connect-src 'self'; " +
+      `script-src 'nonce-${nonce}'; style-src 'nonce-${nonce}'`,
+  );
+  res.end(html.replaceAll("NONCE", nonce).replace("LANG", zh ? "zh-CN" : "en"));
+});
+
+// 2. A look at Redis. Of long messages only the beginning leaves Redis: the
+// script that cuts them runs there. KEYS: the list; ARGV: its end, how many.
+const script = `
+  local texts = {}
+  for i = 0, ARGV[2] - 1 do
+    local at = ARGV[1] == "left" and i or -1 - i
+    local text = redis.call("LINDEX", KEYS[1], at)
+    if not text then break end
+    texts[#texts + 1] = string.sub(text, 1, 160)
+  end
+  return texts`;
+async function beginnings(key: string, end: string, count: number) {
+  const options = { keys: [key], arguments: [end, String(count)] };
+  return [await rcon.eval(script, options)].flat().map(String);
+}
+
+const refused: Record<string, string> = {}; // what this Redis does not allow
+const refuse = (what: string) => (err: unknown) => {
+  if (!rcon.isReady) throw err;
+  refused[what] = cause(err);
+  return null;
+};
+let consumers = new Map<number, string>(); // who took, by what: BLPOP …
+let looks = 0;
+const taken = { left: -100, right: -100 }; // at which look from this end
+
+async function look() {
+  looks++;
+  const [list, length, ids, heard] = await Promise.all([
+    rcon.clientList().catch(refuse("CLIENT LIST")),
+    rcon.lLen(QUEUE),
+    rcon.sMembers(`${QUEUE}:inhand`),
+    rcon.pubSubNumSub(CHANNEL),
+  ]);
+  // Once a consumer, always: while it works, its last command may be a PING.
+  const here = (list ?? []).filter((one) => one.db === db);
+  const known = consumers;
+  consumers = new Map();
+  for (const { id, cmd } of here) {
+    const takes = ["blpop", "brpop", "blmove", "blmpop"].includes(cmd);
+    const by = takes ? cmd : known.get(id);
+    if (by) consumers.set(id, by);
+    if (cmd === "blpop") taken.left = looks;
+    if (cmd === "brpop") taken.right = looks;
+  }
+  const hands = await Promise.all(
+    ids.slice(0, 12).map(async (id) => {
+      const list = `${QUEUE}:inhand:${id}`;
+      const alive = await rcon.exists(`${list}:lease`) === 1;
+      return { list, alive, has: await beginnings(list, "left", 5) };
+    }),
+  );
+  const end = taken.right > taken.left ? "right" : "left";
+  const other = Math.min(taken.left, taken.right);
+  return {
+    length: Number(length),
+    end,
+    mixed: looks - other < 20, // the other end, too, in the last two seconds
+    next: await beginnings(QUEUE, end, 20),
+    consumers: list &&
+      here.filter(({ id }) => consumers.has(id)).map((one) => ({
+        ...{
+          id: one.id,
+          at: one.addr,
+          name: one.name,
+          by: consumers.get(one.id),
+        },
+        idle: one.flags.includes("b"),
+      })),
+    hands: hands.filter(({ has }) => has.length > 0),
+    subscribers: Number(Object.values(heard)[0]),
+  };
+}
+
+// 3. The commands as they come in, while a page is open.
+let commands: string[] = [];
+let count = 0; // since the last look
+let monitor: { destroy(): void } | undefined;
+let pause = 0; // looks without it, after a flood
+// What asks and does not change anything: most of it are our own looks.
+const asks =
+  /"(ping|hello|client|select|info|eval|llen|smembers|exists|pubsub)"/i;
+
+function hear(line: string) {
+  if (++count > 300 || asks.test(line.slice(0, 80))) return;
+  const text = line.slice(0, 2000);
+  // BLMOVE names the queue's end first, BLMPOP before its COUNT.
+  const [, side] = text.match(/"(LEFT|RIGHT)" "(?:LEFT|COUNT)"/i) ?? [];
+  if (side) taken[side.toLowerCase() as "left" | "right"] = looks;
+  if (!text.includes(" lua] ")) commands.push(text);
+}
+
+async function listen() {
+  if (monitor || refused.MONITOR || --pause > 0) return;
+  const fresh = rcon.duplicate();
+  monitor = fresh;
+  fresh.on("error", () => {}); // the next look says it
+  await fresh.connect()
+    .then(() => fresh.monitor((line) => hear(String(line))))
+    .catch(refuse("MONITOR")).catch(() => deafen());
+}
+function deafen() {
+  monitor?.destroy();
+  monitor = undefined;
+}
+
+// 4. Open pages hear of it: one look for all of them, and none without.
+const pages = new Set<ServerResponse>();
+routes.set("/live", (res) => {
+  res.setHeader("Content-Type", "text/event-stream").flushHeaders();
+  pages.add(res);
+  res.on("close", () => pages.delete(res));
+  if (pages.size === 1) show();
+});
+
+async function show() {
+  while (pages.size > 0) {
+    await listen();
+    const state = await look().catch((err) => ({ away: cause(err) }));
+    const deaf = !monitor || count > 300;
+    const data = { ...state, QUEUE, CHANNEL, commands, deaf, refused };
+    if (count > 2000) {
+      deafen(); // MONITOR would halve Redis's speed
+      pause = 20;
+    }
+    [commands, count] = [[], 0];
+    const event = `data: ${JSON.stringify(data)}\n\n`;
+    for (const page of pages) if (!page.writableNeedDrain) page.write(event);
+    await sleep(100); // ms
+  }
+  deafen();
+}
