@@ -66,7 +66,7 @@ await Promise.race([redis.result, line]).catch(([end]) => {
 });
 
 const others = run({
-  page: "server.ts",
+  page: "extras/board.ts",
   consumer: "consumer.ts",
   subscriber: "subscriber.ts",
 }, ["cyan", "green", "magenta"]);
