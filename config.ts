@@ -257,6 +257,7 @@ export const complain = (line: string) =>
 
 function visible(word: unknown) {
   let text = String(word);
+  if (/^[ -~]{0,1000}$/.test(text)) return text; // plain ASCII, as most are
   if (text.length > 1000) {
     const length = text.length.toLocaleString("en");
     text = `${text.slice(0, 1000)}… (${length} characters)`;

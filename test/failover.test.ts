@@ -9,16 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  exec,
-  found,
-  freePort,
-  look,
-  names,
-  type Program,
-  script,
-  until,
-} from "./tools.ts";
+import { exec, found, freePort, look, names, script, until } from "./tools.ts";
 
 const needed = ["redis-server", "redis-sentinel", "haproxy"];
 const missing = needed.filter((command) => !found(command)).join(", ");
@@ -109,7 +100,9 @@ async function several(t: TestContext, ...options: string[]) {
   await front.says("Server redis/b is DOWN");
   await front.says("Server redis/c is DOWN");
   const master = async () =>
-    Number((await ask("GET-MASTER-ADDR-BY-NAME", "mq") as string[])[1]);
+    Number(
+      (await ask("GET-MASTER-ADDR-BY-NAME", "mq") as unknown as string[])[1],
+    );
   return {
     url: `redis://127.0.0.1:${ports.get("6379")}/0`,
     master,
@@ -197,12 +190,22 @@ async function count(
   return { acknowledged: acknowledged.length, lost: lost(), gap };
 }
 
-/** Until pushes are acknowledged again, by another master. */
+/** Until there is another master, and the old one, if it lives, knows it. */
 async function another(
+  t: TestContext,
   front: Awaited<ReturnType<typeof several>>,
   was: number,
+  { lives = true } = {},
 ) {
   await until("another master", async () => await front.master() !== was);
+  if (lives) {
+    const old = await look(t, `redis://127.0.0.1:${was}`);
+    await until(
+      "the old master to follow the new one",
+      async () => (await old.info("replication")).includes("role:slave"),
+      60_000,
+    );
+  }
   await sleep(6000);
 }
 
@@ -213,7 +216,7 @@ describe("one address in front of several", { skip, concurrency: 1 }, () => {
       const { lost, gap } = await count(t, "kill -9", front.url, async () => {
         const was = await front.master();
         (await front.process()).kill("SIGKILL");
-        await another(front, was);
+        await another(t, front, was, { lives: false });
       });
       assert.equal(lost, 0);
       assert.ok(gap < 10_000, `${gap} ms`);
@@ -230,7 +233,7 @@ describe("one address in front of several", { skip, concurrency: 1 }, () => {
         async () => {
           const was = await front.master();
           await front.planned();
-          await another(front, was);
+          await another(t, front, was);
         },
       );
       assert.ok(acknowledged > 1000);
@@ -262,7 +265,7 @@ describe("one address in front of several", { skip, concurrency: 1 }, () => {
               master.kill("SIGSTOP");
               await sleep(10_000);
               master.kill("SIGCONT");
-              await another(front, was);
+              await another(t, front, was);
             },
           );
           assert.ok(acknowledged > 1000);

@@ -86,7 +86,7 @@ onEachRedis("scripts", (get: () => Redis) => {
     });
   }
 
-  test("batch-producer.ts reads one message a line from standard input, and a last line without its end counts", async (t) => {
+  test("extras/batch-producer.ts reads one message a line from standard input, and a last line without its end counts", async (t) => {
     const e = env(), client = await look(t, e.REDIS_URL);
     const producer = script(t, "extras/batch-producer.ts", [], e);
     const sent = Array.from({ length: 20_000 }, (_, i) => `消息 ${i}`);
