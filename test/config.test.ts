@@ -1,9 +1,19 @@
 // Settings: their defaults, variables, flags and bad values, on every script.
 
 import assert from "node:assert/strict";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { schema } from "../config.ts";
-import { atOnce, freePort, redis, script } from "./tools.ts";
+import { atOnce, bare, exec, freePort, redis, root, script } from "./tools.ts";
 
 const uses: Record<string, string[]> = {
   "producer.ts": ["REDIS_URL", "QUEUE"],
@@ -220,5 +230,38 @@ describe("settings", { concurrency: atOnce }, () => {
       PORT: "0",
     });
     await other.says(/http:\/\/127\.0\.0\.1:[1-9]\d*\//);
+  });
+
+  test("from a copy with CRLF line ends, as a downloaded zip may have, --help and the board work", async (t) => {
+    const copy = mkdtempSync(join(tmpdir(), "redis-mq crlf "));
+    t.after(() => rmSync(copy, { recursive: true, force: true }));
+    mkdirSync(join(copy, "extras"));
+    symlinkSync(
+      join(root, "node_modules"),
+      join(copy, "node_modules"),
+      "junction",
+    );
+    const files = ["package.json", "config.ts", "server.ts", "producer.ts"];
+    for (const file of [...files, "extras/board.ts", "extras/board.html"]) {
+      const text = readFileSync(join(root, file), "utf8").replace(/\r/g, "");
+      writeFileSync(join(copy, file), text.replace(/\n/g, "\r\n"));
+    }
+    const server = await redis("embedded server");
+    t.after(() => server.remove());
+    const start = (file: string, ...args: string[]) =>
+      exec(t, process.execPath, ["--import", "tsx", file, ...args], {
+        cwd: copy,
+        env: bare({ REDIS_URL: server.url, PORT: "0" }),
+      });
+    const help = start("producer.ts", "--help");
+    assert.equal(await help.status, 0);
+    assert.match(help.out, /^Producer [^]+Promise: [^]+--queue \(or QUEUE\)/);
+    assert.ok(!help.out.includes("import"), help.out);
+    const board = start("extras/board.ts");
+    await board.says("page at");
+    const page = await fetch(board.out.match(/http:\S+/)![0]);
+    const [, nonce] = page.headers.get("content-security-policy")!
+      .match(/script-src 'nonce-(.*?)'/)!;
+    assert.ok((await page.text()).includes(`<script nonce="${nonce}">`));
   });
 });
