@@ -108,7 +108,7 @@ export function settings(
 // 2. Redis.
 
 let where = ""; // REDIS_URL without user and password
-let waiting = false; // whether that was said
+const waiting = new Set<unknown>(); // clients; said of the first and last
 const clients: { renew(): void }[] = [];
 
 /**
@@ -140,14 +140,14 @@ export async function connect(url: string, { wait = false } = {}) {
     silent = 0;
     // Still connected: what came in is nothing that Redis would say.
     if (!wait || rcon.isReady || refused(err)) fail(err);
-    if (!waiting) complain(`Waiting for ${reason(err)}`);
-    waiting = true;
+    if (waiting.size === 0) complain(`Waiting for ${reason(err)}`);
+    waiting.add(rcon);
   };
   rcon.on("error", away);
   rcon.on("ready", () => {
     silent = 0;
-    if (waiting) complain("Redis is there.");
-    waiting = false;
+    const last = waiting.delete(rcon) && waiting.size === 0;
+    if (last) complain("Redis is there.");
   });
 
   // A network that swallows everything closes nothing: no answer to a PING for
