@@ -194,6 +194,7 @@ describe("board", {
           locale,
           viewport: { width: 320, height: 800 },
           bypassCSP: true,
+          reducedMotion: "reduce", // a box half come in has no contrast yet
         });
         const long = "w".repeat(500);
         await client.lPush(e.QUEUE, ["1", long, "一条很长的消息".repeat(20)]);
