@@ -20,16 +20,14 @@ const whole = (min: number, max: number) => {
   const digits = z.string().regex(/^\d+$/, error).transform(Number);
   return digits.pipe(z.number().min(min, error).max(max, error));
 };
-const like = {
-  error: "must look like redis://localhost:6379/5, or rediss: for TLS; " +
-    "special characters of a password are %-encoded",
-  abort: true,
-};
+const error = "must look like redis://localhost:6379/5, or rediss: for TLS; " +
+  "special characters of a password are %-encoded";
+const like = { error, abort: true };
 // After redis:// comes anything but / ? # and a % without its two digits, then
 // perhaps a / and the number of a database. With +cluster, several addresses.
 const redisUrl = z.url(like)
   .regex(/^rediss?:\/\/([^/?#%]|%[\da-f]{2})+(\/\d*)?$/i, like)
-  .or(text.regex(/^rediss?\+cluster:\/\/([^/?#%]|%[\da-f]{2})+$/i, like.error));
+  .or(text.regex(/^rediss?\+cluster:\/\/([^/?#%]|%[\da-f]{2})+$/i, error));
 
 /** Each setting: its check, its default, and what it is. */
 export const schema = z.object({
