@@ -1,0 +1,131 @@
+// Cluster: three masters and three replicas on this machine, to see one die.
+//
+//   Redis:    redis-server --cluster-enabled yes, redis-cli --cluster create
+//             https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
+//   Run:      npx tsx extras/cluster.ts    or with its first port: … 7101
+//             Enter kills the master that has the queue; Ctrl-C ends all
+//   Partner:  every other script, with the --redis-url that it prints
+//   Promise:  for learning: its files go when it ends.
+
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { createClient } from "redis";
+import { cause, complain, print, settings } from "../config.ts";
+
+const { QUEUE, args } = settings(["QUEUE"], "[first port, 7001]");
+const first = Number(args[0] ?? 7001);
+if (!Number.isInteger(first) || first < 1 || first > 55_530) {
+  complain(
+    "The first port must be from 1 to 55530: each node takes another, " +
+      "10000 above.",
+  );
+  process.exit(2);
+}
+const ports = [0, 1, 2, 3, 4, 5].map((i) => first + i);
+const dir = mkdtempSync(join(tmpdir(), "redis-mq-cluster-"));
+const nodes = new Map<number, ChildProcess>();
+process.on("exit", () => {
+  for (const node of nodes.values()) node.kill("SIGKILL");
+  rmSync(dir, { recursive: true, force: true, maxRetries: 10 });
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.on(signal, () => process.exit());
+}
+function end(line: string): never {
+  complain(line);
+  process.exit(1);
+}
+const missing = "needs redis-server and redis-cli 7 on the PATH: " +
+  "https://redis.io/docs/latest/operate/oss_and_stack/install/";
+
+// 1. Six servers that know nothing of each other.
+function start(port: number) {
+  const own = join(dir, String(port)); // what it writes
+  mkdirSync(own, { recursive: true });
+  const options = `--port ${port} --bind 127.0.0.1 --cluster-enabled yes ` +
+    "--cluster-node-timeout 2000 --repl-diskless-sync-delay 0";
+  const node = spawn(
+    "redis-server",
+    [...options.split(" "), "--save", "", "--dir", own],
+    // Ctrl-C is for this script, which ends them.
+    { stdio: ["ignore", "pipe", "ignore"], detached: true },
+  );
+  nodes.set(port, node);
+  node.on("error", () => end(missing));
+  return new Promise<void>((ready) => {
+    node.stdout.on("data", (text) => {
+      if (String(text).includes("Ready to accept")) ready();
+    });
+    node.on("exit", (status) => {
+      if (status) end(`redis-server ended: is port ${port} taken?`);
+    });
+  });
+}
+await Promise.all(ports.map(start));
+
+// 2. Three get a third of the 16,384 slots each, the others follow them.
+const addresses = ports.map((port) => `127.0.0.1:${port}`);
+const create = ["--cluster", "create", ...addresses];
+await promisify(execFile)("redis-cli", [
+  ...create,
+  ...["--cluster-replicas", "1", "--cluster-yes"],
+]).catch((err) => end(cause(err) === "ENOENT" ? missing : cause(err)));
+
+/** What a living node says about who has which slots. */
+async function ask() {
+  const [port] = ports.filter((port) =>
+    nodes.get(port)!.exitCode === null &&
+    nodes.get(port)!.signalCode === null
+  );
+  const client = createClient({ url: `redis://127.0.0.1:${port}` });
+  await client.on("error", () => {}).connect();
+  const slots = await client.clusterSlots();
+  const slot = await client.clusterKeySlot(QUEUE);
+  const info = await client.clusterInfo();
+  client.destroy();
+  const own = slots.find(({ from, to }) => from <= slot && slot <= to);
+  const up = info.includes("cluster_state:ok");
+  return { slots, slot, up, master: own?.master.port };
+}
+let now = await ask();
+while (
+  !now.up || now.slots.some(({ replicas }) => replicas.length === 0)
+) {
+  await sleep(100);
+  now = await ask();
+}
+for (const { from, to, master, replicas } of now.slots) {
+  await print(
+    `master at port ${master.port}, slots ${from} to ${to}; its replica: ` +
+      `port ${replicas[0]!.port}`,
+  );
+}
+await print(`--redis-url redis+cluster://${addresses.slice(0, 3).join()}`);
+await print(
+  `${QUEUE} is slot ${now.slot}, at port ${now.master}. Enter kills that one.`,
+);
+
+// 3. Enter.
+for await (const _ of createInterface({ input: process.stdin })) {
+  const { master } = await ask();
+  nodes.get(master!)!.kill("SIGKILL");
+  const since = performance.now();
+  await print(`killed port ${master}`);
+  do {
+    await sleep(50);
+    now = await ask().catch(() => now);
+  } while (now.master === master || !now.up);
+  const seconds = ((performance.now() - since) / 1000).toFixed(1);
+  await print(
+    `port ${now.master} is the master now, after ${seconds} s; ` +
+      `${master} comes back as its replica`,
+  );
+  await start(master!);
+}
+// Without a terminal there is no Enter: it runs on until it is ended.
+await new Promise(() => setInterval(() => {}, 60_000));
