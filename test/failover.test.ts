@@ -1,15 +1,25 @@
 // A master dies, and no script is started again: with one address in front of
-// several (Sentinel and HAProxy).
+// several (Sentinel and HAProxy), and on a cluster.
 //
 // SOAK=1 adds the other kinds of failover, LONG=1 does nine rounds of each.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { exec, found, freePort, look, names, script, until } from "./tools.ts";
+import {
+  exec,
+  found,
+  freePort,
+  look,
+  names,
+  redis,
+  root,
+  script,
+  until,
+} from "./tools.ts";
 
 const needed = ["redis-server", "redis-sentinel", "haproxy"];
 const missing = needed.filter((command) => !found(command)).join(", ");
@@ -121,7 +131,8 @@ async function count(
   REDIS_URL: string,
   act: () => Promise<unknown>,
 ) {
-  const { QUEUE, CHANNEL } = names();
+  const { CHANNEL, ...name } = names();
+  const QUEUE = `{${name.QUEUE}}`; // one slot of a cluster for all its lists
   const env = { REDIS_URL, QUEUE, CHANNEL, LEASE_MS: "4000" };
   const other = { ...env, QUEUE: `${QUEUE}:2`, PORT: "0" };
   const reliable = ["1", "2"].map(() =>
@@ -274,4 +285,133 @@ describe("one address in front of several", { skip, concurrency: 1 }, () => {
       );
     }
   }
+});
+
+describe("a cluster", {
+  skip: !(found("redis-server") && found("redis-cli")) &&
+    "needs redis-server and redis-cli on the PATH",
+  concurrency: 1,
+}, () => {
+  const part2 = existsSync(join(root, "extras/stream-consumer.ts"));
+  async function cluster(t: TestContext, ...args: string[]) {
+    const port = await freePort();
+    const self = script(t, "extras/cluster.ts", [String(port), ...args]);
+    await self.says("Enter kills");
+    t.after(() => self.end("SIGTERM")); // before SIGKILL, which leaves its six
+    const url = self.out.match(/redis\+cluster:\S+/)![0];
+    return { port, self, url };
+  }
+  async function line(
+    t: TestContext,
+    file: string,
+    args: string[],
+    env: Record<string, string>,
+  ) {
+    const one = script(t, file, args, env);
+    const status = await one.status;
+    return { status, out: one.out, err: one.err };
+  }
+
+  for (let round = 1; round <= rounds; round++) {
+    test(`kill -9 of the queue's master: no acknowledged message is lost, no script is started again (${round})`, async (t) => {
+      // As names() in count() will call it.
+      const { QUEUE } = names();
+      const next = QUEUE.replace(/\d+$/, (n) => String(Number(n) + 1));
+      const { self, url } = await cluster(t, "--queue", `{${next}}`);
+      const { lost, gap } = await count(
+        t,
+        "kill -9 in a cluster",
+        url,
+        async () => {
+          self.child.stdin.write("\n");
+          await self.says("is the master now");
+          await sleep(5000);
+        },
+      );
+      assert.equal(lost, 0);
+      assert.ok(gap < 10_000, `${gap} ms`);
+    });
+  }
+
+  test("every script runs on it, and what cannot work ends with one line", async (t) => {
+    const { port, url } = await cluster(t);
+    const env = { REDIS_URL: url };
+    const single = await redis("redis-server");
+    t.after(single.remove);
+
+    // Each pair: who takes, who sends, what is seen. All at once.
+    const pairs: [string, string[], string, string[], string | RegExp][] = [
+      ["consumer.ts", [], "producer.ts", ["m1"], "Task get m1"],
+      ["extras/batch-consumer.ts", [], "producer.ts", ["m2"], "Task get m2"],
+      ["extras/reliable-consumer.ts", [], "producer.ts", ["m3"], "Task get m3"],
+      ["subscriber.ts", [], "publisher.ts", ["m4"], "Task get m4"],
+      ...(part2
+        ? [
+          ["extras/priority-consumer.ts", [], "producer.ts", ["m5"], "get m5"],
+          ["extras/topic-subscriber.ts", [], "publisher.ts", ["m6"], "m6"],
+          ["extras/answerer.ts", [], "extras/asker.ts", ["m7"], "Task get m7"],
+          [
+            "extras/stream-consumer.ts",
+            [],
+            "extras/stream-producer.ts",
+            ["m8"],
+            "get m8",
+          ],
+        ] as [string, string[], string, string[], string][]
+        : []),
+    ];
+    for (const [taker, flags, sender, args, seen] of pairs) {
+      const { QUEUE, CHANNEL } = names();
+      const own = {
+        ...env,
+        CHANNEL,
+        QUEUE: `{${QUEUE}}`,
+        STREAM: `{stream:${QUEUE}}`,
+      };
+      const one = script(t, taker, flags, own);
+      await one.says("listen ");
+      const other = await line(t, sender, args, own);
+      assert.equal(other.status, 0, `${sender}: ${other.err}`);
+      assert.equal(other.err, "");
+      await one.says(seen);
+      if (taker === "subscriber.ts") {
+        assert.match(other.out, /received by 1/);
+      }
+      one.child.kill("SIGKILL");
+    }
+
+    const nobody = await freePort();
+    const at = (nodes: string) => ({ REDIS_URL: `redis+cluster://${nodes}` });
+    const one = `127.0.0.1:${port}`;
+    const dead = `127.0.0.1:${nobody}`;
+    const ends: [RegExp, string, Record<string, string>][] = [
+      [/^Cannot reach Redis at redis\+cluster:.*ECONNREFUSED/, "producer.ts", {
+        ...at(`someone:secret@${dead}`),
+      }],
+      [/^Redis at .* says: WRONGPASS/, "producer.ts", {
+        ...at(`someone:secret@${one}`),
+      }],
+      [
+        /^Redis at .* says: ERR This instance has cluster support disabled/,
+        "consumer.ts",
+        { ...at(`127.0.0.1:${single.port}`) },
+      ],
+      [/ must be host:port$/, "producer.ts", { ...at("u:secret@a:99999") }],
+      [
+        /^Redis at .* says: CROSSSLOT.* --queue "\{orders\}"$/,
+        "extras/reliable-consumer.ts",
+        { ...env, QUEUE: "orders" },
+      ],
+    ];
+    for (const [said, file, own] of ends) {
+      const { status, err } = await line(t, file, [], own);
+      assert.match(err.trimEnd(), said);
+      assert.equal(err.trimEnd().split("\n").length, 1, err);
+      assert.ok(!err.includes("secret"), err);
+      assert.notEqual(status, 0);
+    }
+    // A dead first address is no reason to end.
+    const sent = await line(t, "producer.ts", ["there"], at(`${dead},${one}`));
+    assert.deepEqual([sent.status, sent.err], [0, ""]);
+  });
 });
