@@ -21,7 +21,8 @@ const { REDIS_URL, QUEUE, CHANNEL } = settings(
   ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],
 );
 const rcon = await connect(REDIS_URL, { wait: true });
-const db = Number(REDIS_URL.match(/\d*$/)?.[0] || 0); // behind the last /
+// Behind the address, if there is one: //localhost:6379/5
+const db = Number(REDIS_URL.match(/\/\/.*\/(\d+)$/)?.[1] ?? 0);
 
 // 1. The page. Only its own script and style may run in it.
 const html = readFileSync(new URL("board.html", import.meta.url), "utf8");

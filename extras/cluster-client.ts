@@ -22,9 +22,9 @@ type Any = any;
 /** As node-redis's createClient, for a cluster. */
 export function createClient({ url, ...options }: Options) {
   // s? for TLS, then user:password@ or nothing, then the addresses.
-  const [, tls, user, password, nodes] =
+  const [, tls, user, password, addresses] =
     /^redis(s?)\+cluster:\/\/(?:([^:@]*):?(.*)@)?([^@/]*)/i.exec(url!)!;
-  const rootNodes = nodes!.split(",").map((node) => {
+  const rootNodes = addresses!.split(",").map((node) => {
     if (!URL.canParse(`redis://${node}`)) {
       complain(`--redis-url (or REDIS_URL) ${node} must be host:port`);
       process.exit(2);
@@ -45,6 +45,7 @@ export function createClient({ url, ...options }: Options) {
   // What is subscribed, to do it again on a new connection.
   const subscriptions: [name: string, args: unknown[]][] = [];
   let cluster: ReturnType<typeof make>;
+  let connected: typeof cluster | undefined; // the one that has been ready
 
   function make() {
     const made = createCluster({
@@ -79,6 +80,7 @@ export function createClient({ url, ...options }: Options) {
         for (const [name, args] of subscriptions) {
           await (mine as Any)[name](...args);
         }
+        connected = mine;
         return ready();
       } catch (err) {
         if (mine === cluster) events.emit("error", said ?? err);
@@ -103,6 +105,7 @@ export function createClient({ url, ...options }: Options) {
     /** All masters answer, and so does the node that we are subscribed at. */
     async ping() {
       const asked = cluster;
+      if (asked !== connected) throw new Error("not connected yet");
       const { masters, pubSubNode } = asked;
       await Promise.all([
         ...masters.map(async (node) => (await asked.nodeClient(node)).ping()),
@@ -112,16 +115,37 @@ export function createClient({ url, ...options }: Options) {
     },
     /** Each node counts its own; a pattern's subscribers count at one only. */
     async publish(channel: string, message: string) {
-      const [first, ...others] = await Promise.all(
-        cluster.masters.map((node) => cluster.nodeClient(node)),
-      );
+      const [first, ...others] = await nodes();
       const counts = await Promise.all([
         first!.publish(channel, message),
-        ...others.map(async (node) =>
-          Number((await node.pubSubNumSub(channel))[channel])
-        ),
+        ...others.map((node) => heard(node, channel)),
       ]);
       return counts.reduce((sum, count) => sum + count);
+    },
+    async pubSubNumSub(channel: string) {
+      const all = await nodes();
+      const counts = await Promise.all(all.map((node) => heard(node, channel)));
+      return { [channel]: counts.reduce((sum, count) => sum + count) };
+    },
+    async clientList() {
+      const all = await nodes();
+      const lists = await Promise.all(all.map((node) => node.clientList()));
+      // Each node counts from 1.
+      return lists.flatMap((list, i) =>
+        list.map((client) => ({ ...client, id: client.id * all.length + i }))
+      );
+    },
+    /** For MONITOR, which a node does for itself. */
+    duplicate() {
+      const all = cluster.masters.map(({ client }) => client!.duplicate());
+      return {
+        on: (name: Any, hear: Any) =>
+          all.forEach((node) => node.on(name, hear)),
+        connect: () => Promise.all(all.map((node) => node.connect())),
+        monitor: (hear: Any) =>
+          Promise.all(all.map((node) => node.monitor(hear))),
+        destroy: () => all.forEach((node) => node.isOpen && node.destroy()),
+      };
     },
     subscribe: (...args: unknown[]) => subscribe("subscribe", args),
     pSubscribe: (...args: unknown[]) => subscribe("pSubscribe", args),
@@ -131,6 +155,10 @@ export function createClient({ url, ...options }: Options) {
     withTypeMapping: (mapping: Any) =>
       face(() => cluster.withTypeMapping(mapping)),
   };
+  const nodes = () =>
+    Promise.all(cluster.masters.map((node) => cluster.nodeClient(node)));
+  const heard = async (node: Any, channel: string) =>
+    Number((await node.pubSubNumSub(channel))[channel]);
   async function subscribe(name: string, args: unknown[]) {
     await (cluster as Any)[name](...args);
     subscriptions.push([name, args]);

@@ -2,7 +2,8 @@
 //
 //   Redis:    redis-server --cluster-enabled yes, redis-cli --cluster create
 //             https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
-//   Run:      npx tsx extras/cluster.ts    or with its first port: … 7101
+//   Run:      npx tsx extras/cluster.ts    at ports 7001 to 7006; others with
+//             --redis-url redis+cluster://127.0.0.1:7101
 //             Enter kills the master that has the queue; Ctrl-C ends all
 //   Partner:  every other script, with the --redis-url that it prints
 //   Promise:  for learning: its files go when it ends.
@@ -17,12 +18,14 @@ import { promisify } from "node:util";
 import { createClient } from "redis";
 import { cause, complain, print, settings } from "../config.ts";
 
-const { QUEUE, args } = settings(["QUEUE"], "[first port, 7001]");
-const first = Number(args[0] ?? 7001);
-if (!Number.isInteger(first) || first < 1 || first > 55_530) {
+const { REDIS_URL, QUEUE } = settings(["REDIS_URL", "QUEUE"]);
+// The first address of a cluster's; another Redis than a cluster is not meant.
+const [, host, port] = REDIS_URL.match(/\+cluster:.*[/@](.*?):(\d+)/) ?? [];
+const first = Number(port ?? 7001);
+if (!/^(127\.0\.0\.1|localhost)$/.test(host ?? "localhost") || first > 55_530) {
   complain(
-    "The first port must be from 1 to 55530: each node takes another, " +
-      "10000 above.",
+    "--redis-url (or REDIS_URL): the cluster runs on this machine, at ports " +
+      "up to 55530, as redis+cluster://127.0.0.1:7001",
   );
   process.exit(2);
 }
