@@ -332,9 +332,10 @@ describe("a cluster", {
   async function cluster(t: TestContext, ...args: string[]) {
     const port = await freePort();
     const at = `redis+cluster://127.0.0.1:${port}`;
+    // First in line: SIGKILL, which follows, would leave its six servers.
+    t.after(() => self?.end("SIGTERM"));
     const self = script(t, "extras/cluster.ts", ["--redis-url", at, ...args]);
     await self.says("Enter kills");
-    t.after(() => self.end("SIGTERM")); // before SIGKILL, which leaves its six
     const url = self.out.match(/redis\+cluster:\S+/)![0];
     return { port, self, url };
   }
