@@ -33,7 +33,9 @@ const ports = [0, 1, 2, 3, 4, 5].map((i) => first + i);
 const dir = mkdtempSync(join(tmpdir(), "redis-mq-cluster-"));
 const nodes = new Map<number, ChildProcess>();
 process.on("exit", () => {
-  for (const node of nodes.values()) node.kill("SIGKILL");
+  // One that could not be started has no pid: to kill it would be to kill us,
+  // before the files are gone, and whoever started us.
+  for (const node of nodes.values()) if (node.pid) node.kill("SIGKILL");
   rmSync(dir, { recursive: true, force: true, maxRetries: 10 });
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {

@@ -4,7 +4,13 @@
 // SOAK=1 adds what takes longer; LONG=1 does all, nine rounds of each: 40 min.
 
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
@@ -476,5 +482,18 @@ describe("a cluster", {
     // A dead first address is no reason to end.
     const sent = await line(t, "producer.ts", ["there"], at(`${dead},${one}`));
     assert.deepEqual([sent.status, sent.err], [0, ""]);
+  });
+
+  test("without redis-server extras/cluster.ts ends with one line, and leaves no files", async (t) => {
+    const tmp = mkdtempSync(join(tmpdir(), "redis-mq-"));
+    t.after(() => rmSync(tmp, { recursive: true, force: true }));
+    const one = script(t, "extras/cluster.ts", [], { PATH: tmp, TMPDIR: tmp });
+    assert.equal(await one.status, 1);
+    assert.match(one.err, /^needs redis-server .*\n$/);
+    // tsx keeps its cache there, too.
+    assert.deepEqual(
+      readdirSync(tmp).filter((name) => name.startsWith("redis-mq")),
+      [],
+    );
   });
 });
