@@ -1,4 +1,4 @@
-// Bench: how fast the scripts are, beside the articles' Python, C and bare Node.
+// Bench: how fast the scripts are, beside Python, C and bare Node.
 //
 //   Run:      npm run bench               about 8 minutes, on a machine that
 //             does nothing else; needs redis-server on the PATH
@@ -493,7 +493,8 @@ const cli: Subscriber = {
 };
 const sleeper = "console.log(1); setInterval(() => {}, 1e6)";
 
-// deno-fmt-ignore: a table, one program a line or two
+// A table: one program a line or two.
+// deno-fmt-ignore
 const works: Work[] = [
   { title: "Drain a queue of 50,000", unit: "ms", rows: [
     { program: PY, run: () => drain(consumerPy) },
