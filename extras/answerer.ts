@@ -1,7 +1,7 @@
-// Answerer: takes questions off the queue and answers each in a list of its own.
+// Answerer: takes questions off the queue, answers each in a list of its own.
 //
 //   Redis:    BRPOP task:prodcons:queue, then at once
-//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE … 60, EXEC
+//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC
 //   Run:      npx tsx extras/answerer.ts    Ctrl-C ends it; start several
 //   Partner:  npx tsx extras/asker.ts hello    in another terminal
 //   Promise:  at most once: each question goes to one answerer; a crash loses

@@ -77,6 +77,6 @@ others.commands[0]!.stdout.subscribe((chunk) => {
 await others.result.catch(() => {
   process.exitCode = 1; // the part that failed has said why
 });
-// Redis last. A script that runs in it and never ends would keep it from ending.
+// Redis last. A script in it that never ends would keep it from ending.
 redis.commands[0]!.kill("SIGTERM");
 setTimeout(() => redis.commands[0]!.kill("SIGKILL"), 2000).unref();

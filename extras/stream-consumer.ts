@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/xreadgroup/
 //   Run:      npx tsx extras/stream-consumer.ts    or with: --group audit
 //   Partner:  npx tsx extras/stream-producer.ts    before or after
-//   Promise:  at least once for each group, as long as the stream keeps it: what
+//   Promise:  at least once for each group, while the stream keeps it: what
 //             MAXLEN cuts off, a slow group loses, in hand or not. What a dead
 //             member had in hand, another takes over after LEASE_MS. Work that
 //             fails (FAIL is in the message) is tried again then; after TRIES
