@@ -46,7 +46,12 @@ function program(
   args: string[],
   options: { env?: NodeJS.ProcessEnv; detached?: boolean; cwd?: string } = {},
 ) {
-  const child = spawn(command, args, { cwd: root, stdio: "pipe", ...options });
+  const child = spawn(command, args, {
+    cwd: root,
+    stdio: "pipe",
+    env: bare(), // a program of a test's own gets no colours, either
+    ...options,
+  });
   running.add(child);
   const self = {
     child,
