@@ -15,7 +15,6 @@ import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cause, connect, settings } from "../config.ts";
-import { routes } from "../server.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL } = settings(
   ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],
@@ -26,7 +25,7 @@ const db = Number(REDIS_URL.match(/\/\/.*\/(\d+)$/)?.[1] ?? 0);
 
 // 1. The page. Only its own script and style may run in it.
 const html = readFileSync(new URL("board.html", import.meta.url), "utf8");
-routes.set("/", (res) => {
+function index(res: ServerResponse) {
   const nonce = randomBytes(16).toString("base64");
   const zh = res.req.headers["accept-language"]?.startsWith("zh");
   res.setHeader("Content-Type", "text/html; charset=utf-8");
@@ -37,7 +36,7 @@ routes.set("/", (res) => {
       `script-src 'nonce-${nonce}'; style-src 'nonce-${nonce}'`,
   );
   res.end(html.replaceAll("NONCE", nonce).replace("LANG", zh ? "zh-CN" : "en"));
-});
+}
 
 // 2. A look at Redis. Of long messages only the beginning leaves Redis: the
 // script that cuts them runs there. KEYS: the list; ARGV: its end, how many.
@@ -147,14 +146,16 @@ function deafen() {
 
 // 4. Open pages hear of it: one look for all of them, and none without.
 const pages = new Set<ServerResponse>();
-routes.set("/live", (res) => {
+let looking = false;
+function live(res: ServerResponse) {
   res.setHeader("Content-Type", "text/event-stream").flushHeaders();
   pages.add(res);
   res.on("close", () => pages.delete(res));
-  if (pages.size === 1) show();
-});
+  if (!looking) show();
+}
 
 async function show() {
+  looking = true;
   while (pages.size > 0) {
     await listen();
     const state = await look().catch((err) => ({ away: cause(err) }));
@@ -169,5 +170,11 @@ async function show() {
     for (const page of pages) if (!page.writableNeedDrain) page.write(event);
     await sleep(100); // ms
   }
+  looking = false;
   deafen();
 }
+
+// 5. The server comes last: from its first moment it has the picture.
+const { routes } = await import("../server.ts");
+routes.set("/", index);
+routes.set("/live", live);

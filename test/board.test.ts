@@ -177,6 +177,50 @@ describe("board", {
     },
   );
 
+  test("reloads and many pages are one look at Redis, and none is left when all are closed", async (t) => {
+    const own = await redis("embedded server");
+    t.after(() => own.remove());
+    const client = await look(t, own.url);
+    const board = script(t, "extras/board.ts", [], {
+      REDIS_URL: own.url,
+      PORT: "0",
+    });
+    await board.says("page at");
+    const live = board.out.match(/http:\S+/)![0] + "live";
+    const visit = async () => {
+      const reader = (await fetch(live)).body!.getReader();
+      await reader.read();
+      return reader;
+    };
+    const looks = async () =>
+      Number(
+        (await client.info("commandstats"))
+          .match(/cmdstat_llen:calls=(\d+)/)?.[1] ?? 0,
+      );
+    const pace = async () => { // looks a ms
+      const from = await looks(), start = performance.now();
+      await until("some looks", async () => await looks() > from + 10);
+      return (await looks() - from) / (performance.now() - start);
+    };
+    let last = await visit();
+    const alone = await pace();
+    for (let i = 0; i < 10; i++) {
+      await last.cancel();
+      last = await visit();
+    }
+    const reloaded = await pace();
+    assert.ok(reloaded < 3 * alone, `${alone} and ${reloaded} a ms`);
+    const many = await Promise.all(Array.from({ length: 30 }, visit));
+    const shared = await pace();
+    assert.ok(shared < 3 * alone, `${alone} and ${shared} a ms`);
+    await Promise.all([last, ...many].map((reader) => reader.cancel()));
+    await until("no more looks", async () => {
+      const before = await looks();
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      return await looks() === before;
+    });
+  });
+
   test("without JavaScript the two links send and lead back", async (t) => {
     const { e, page, address, client } = await open(t, shared.url, {
       javaScriptEnabled: false,
