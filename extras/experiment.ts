@@ -19,7 +19,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { cause, complain, schema } from "../config.ts";
+import { complain, schema } from "../config.ts";
 
 const words = {
   en: {
@@ -65,7 +65,7 @@ function read() {
       },
     });
   } catch (err) {
-    end(2, cause(err).replaceAll("\n", " "));
+    end(2, (err as Error).message.replaceAll("\n", " "));
   }
 }
 const { values: { lang, text, port }, positionals: [number, more] } = read();
