@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
+  type Kind,
   kinds,
   look,
   names,
@@ -18,11 +19,12 @@ import {
 
 const consumer = "extras/stream-consumer.ts";
 const worker = "extras/stream-worker.ts";
-// What does not depend on the server is tried on one; with SOAK=1 on each.
-const some = process.env.SOAK ? kinds : kinds.slice(0, 1);
+// What does not depend on the server is tried on one.
+const some = kinds.slice(0, 1);
 const both = [consumer, worker];
 const upTo = (count: number) =>
   Array.from({ length: count }, (_, i) => String(i));
+const kills = (kind: Kind) => soak(30, kind) === 30 ? 30 : 2;
 const byNumber = (a: string, b: string) => +a - +b;
 const twice = (tasks: string[]) =>
   tasks.filter((task, i) => tasks.indexOf(task) !== i);
@@ -47,10 +49,13 @@ onEachRedis("streams", (get: () => Redis, kind) => {
     for (const member of members) await member.says("listen task stream");
     const shared = () => members.flatMap((member) => member.tasks);
     let count = 0;
+    const add = () => client.xAdd(e.STREAM, "*", { task: String(count++) });
+    while (count < 100) await add();
     // A member says that it listens a moment before it does.
-    while (count < 100 || members.some(({ tasks }) => tasks.length === 0)) {
-      await client.xAdd(e.STREAM, "*", { task: String(count++) });
-    }
+    await until("some for each", async () => {
+      await add();
+      return members.every(({ tasks }) => tasks.length > 0);
+    });
     await until("all messages", () => shared().length >= count);
     assert.deepEqual(shared().sort(byNumber), upTo(count));
 
@@ -77,7 +82,7 @@ onEachRedis("streams", (get: () => Redis, kind) => {
     }
   });
 
-  test(`two groups of two members under a steady producer: ${Math.max(2, soak(30, kind))} kills lose nothing, strand nothing, and repeat nothing but what was in hand`, async (t) => {
+  test(`two groups of two members under a steady producer: ${kills(kind)} kills lose nothing, strand nothing, and repeat nothing but what was in hand`, async (t) => {
     // A busy machine holds a living member up, too: a lease that is long enough.
     const e = env(get().url, { WORK_MS: "3", LEASE_MS: "4000" });
     const client = await look(t, e.REDIS_URL);
@@ -95,11 +100,10 @@ onEachRedis("streams", (get: () => Redis, kind) => {
       all.push(member);
       return member;
     };
-    const kills = Math.max(2, soak(30, kind));
     const killed = { a: 0, b: 0 } as Record<string, number>;
     await Promise.all(groups.map(async (one) => {
       join(one);
-      for (let i = 0; i < kills / 2; i++) {
+      for (let i = 0; i < kills(kind) / 2; i++) {
         const victim = join(one);
         await until("a few messages", () => victim.tasks.length > 5);
         await victim.end("SIGKILL");
@@ -188,7 +192,9 @@ onEachRedis("streams", (get: () => Redis, kind) => {
       /^(No dead letter in queue\S+ yet: WRONGTYPE .*\n)+$/,
     );
   });
+});
 
+onEachRedis("members of a group", (get: () => Redis, kind) => {
   test("a group or a stream deleted under waiting members, and a restart that loses both: they begin again", async (t) => {
     const server = await redis(kind);
     t.after(() => server.remove());
@@ -222,9 +228,7 @@ onEachRedis("streams", (get: () => Redis, kind) => {
       if (process.platform !== "win32") assert.equal(ends, 0);
     }
   });
-});
 
-onEachRedis("members of a group", (get: () => Redis) => {
   test("what a killed member has in hand stays pending: not for one that is started again, but for a worker", async (t) => {
     const e = env(get().url), client = await look(t, e.REDIS_URL);
     await client.xAdd(e.STREAM, "*", { task: "left" });
