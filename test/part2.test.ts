@@ -122,7 +122,7 @@ onEachRedis("part two", (get: () => Redis, kind) => {
 });
 
 onEachRedis("part two in detail", (get: () => Redis, kind) => {
-  test("a pattern subscriber and an answerer go on after it", async (t) => {
+  test("a pattern subscriber and an answerer go on after a restart of Redis", async (t) => {
     const server = await redis(kind);
     t.after(() => server.remove());
     const e = { REDIS_URL: server.url, ...names() };
