@@ -38,7 +38,7 @@ export const schema = z.object({
     .describe("of a backlog, the newest first as in the articles, or oldest"),
   WORK_MS: whole(0, 3_600_000).default(0).describe("work on a message, in ms"),
   LEASE_MS: whole(1000, 3_600_000).default(10_000)
-    .describe("how soon a dead reliable consumer's message is taken up, in ms"),
+    .describe("how soon another takes up what a dead one had in hand, in ms"),
   BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
   CHANNEL: text.default("task:pubsub:channel").describe("where to publish"),
   WAIT_MS: whole(1, 3_600_000).default(5000).describe("for an answer, in ms"),

@@ -192,7 +192,8 @@ function tagged(target: object, key?: unknown): Any {
       const value = (target as Any)[name];
       if (typeof value !== "function") return value;
       return (...args: unknown[]) => {
-        const first = key ?? [args[0]].flat()[0];
+        const keys = name === "eval" ? (args[1] as Any).keys : args[0];
+        const first = key ?? [keys].flat()[0];
         const result = value.apply(target, args);
         if (result === target) return tagged(target, first); // multi() goes on
         return result instanceof Promise
@@ -209,6 +210,6 @@ function explain(err: Error, key: string): never {
   const queue = key.replace(/:(inhand|urgent|dead|reply)\b.*/, "");
   throw new ErrorReply(
     "CROSSSLOT, its lists would be on several masters. Braces in the name " +
-      `keep them on one: --queue "{${queue}}"`,
+      `keep them on one: --stream or --queue "{${queue}}"`,
   );
 }

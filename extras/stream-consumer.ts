@@ -4,31 +4,24 @@
 //             https://redis.io/docs/latest/commands/xreadgroup/
 //   Run:      npx tsx extras/stream-consumer.ts    or with: --group audit
 //   Partner:  npx tsx extras/stream-producer.ts    before or after
-//   Promise:  at least once for each group, while the stream keeps it: what
-//             MAXLEN cuts off, a slow group loses, in hand or not. What a dead
-//             member had in hand, another takes over after LEASE_MS. Work that
-//             fails (FAIL is in the message) is tried again then; after TRIES
-//             it is put aside, into the stream task:stream:dead:workers.
-//   Beware:   XGROUP DELCONSUMER throws away what that member has in hand.
+//   Promise:  each group gets all that the stream keeps: what MAXLEN cuts off,
+//             a slow group loses. Redis remembers what a member has in hand
+//             until its XACK. Where a crash or a broken connection comes first
+//             it stays pending (XPENDING shows it): a member that is started
+//             again does not get it, only extras/stream-worker.ts takes it.
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { RESP_TYPES } from "redis";
 import { cause, complain, connect, print, retry } from "../config.ts";
 import { schema, settings, stopGently } from "../config.ts";
 
 // One by one unless told: what one has in hand, the others don't get.
 schema.shape.BATCH = schema.shape.BATCH.unwrap().default(1)
   .describe("messages that it takes at once, at most");
-const { REDIS_URL, STREAM, GROUP, FROM, TRIES, WORK_MS, LEASE_MS, BATCH } =
-  // deno-fmt-ignore
-  settings(["REDIS_URL", "STREAM", "GROUP", "FROM", "TRIES", "WORK_MS",
-    "LEASE_MS", "BATCH"]);
-// Bytes, and a message's fields in a row: name, value, name, value …
-const rcon = (await connect(REDIS_URL, { wait: true })).withTypeMapping({
-  [RESP_TYPES.BLOB_STRING]: Buffer,
-  [RESP_TYPES.MAP]: Array,
-});
+const { REDIS_URL, STREAM, GROUP, FROM, WORK_MS, BATCH } = settings(
+  ["REDIS_URL", "STREAM", "GROUP", "FROM", "WORK_MS", "BATCH"],
+);
+const rcon = await connect(REDIS_URL, { wait: true });
 const stop = stopGently();
 const me = randomUUID();
 
@@ -41,67 +34,30 @@ async function again(err: unknown) {
   await create("0"); // rather twice than never
   return null;
 }
-let state = null;
-while (state === null) state = await create(FROM === "first" ? "0" : "$");
+while (await create(FROM === "first" ? "0" : "$") === null && !stop.aborted);
 print("listen task stream");
 
-type Message = { id: Buffer; message: Buffer[] };
-const text = ({ message }: Message) =>
-  message.length === 2 ? String(message[1]) : message.join(" ");
-async function read() {
-  const from = { key: STREAM, id: ">" }; // what no member has got yet
-  const limits = { COUNT: BATCH, BLOCK: 500 };
-  const reply = await rcon.xReadGroup(GROUP, me, from, limits);
-  return (reply?.[0]?.messages ?? []) as unknown as Message[];
-}
-
-/** One message that some member has had for longer than LEASE_MS. */
-let due = 0;
-async function takeOver() {
-  const range = ["-", "+", 1, { IDLE: LEASE_MS }] as const;
-  const [old] = await rcon.xPendingRange(STREAM, GROUP, ...range);
-  if (!old) {
-    due = performance.now() + LEASE_MS / 4;
-    return [];
-  }
-  // Unless another was faster; each time counts as a try.
-  const claimed = await rcon.xClaim(STREAM, GROUP, me, LEASE_MS, old.id);
-  const [task] = claimed as unknown as (Message | null)[];
-  if (!task) return [];
-  if (old.deliveriesCounter < TRIES) return [task];
-
-  const add = ["XADD", `${STREAM}:dead:${GROUP}`, "*", ...task.message];
-  await rcon.multi().addCommand(add).xAck(STREAM, GROUP, task.id).exec();
-  await print("Task dead", text(task), `(after ${TRIES} tries)`);
-  return [];
-}
-
-// What we work on stays young, so that nobody takes it over: we live.
-let hand: Buffer[] = [];
-setInterval(() => {
-  if (hand.length === 0) return;
-  rcon.xClaimJustId(STREAM, GROUP, me, 0, hand).catch(again);
-}, LEASE_MS / 4);
-
+type Message = { id: string; message: Record<string, string> };
 let acked: Promise<unknown> | undefined;
 while (!stop.aborted) {
-  const taken = performance.now() > due ? takeOver() : read();
-  const tasks = await taken.catch(again) ?? [];
-  hand = tasks.map(({ id }) => id);
+  const from = { key: STREAM, id: ">" }; // what no member has got yet
+  const limits = { COUNT: BATCH, BLOCK: 500 }; // ms, as in consumer.ts
+  const taken = rcon.xReadGroup(GROUP, me, from, limits);
+  const tasks: Message[] = (await taken.catch(again))?.[0]?.messages ?? [];
 
   let printed;
-  const done = [];
-  for (const task of tasks) {
-    printed = print("Task get", text(task));
-    if (WORK_MS > 0) await sleep(WORK_MS);
-    const fails = text(task).includes("FAIL");
-    if (!fails) done.push(task.id);
-    if (fails) printed = print("Task failed", text(task));
-    else if (WORK_MS > 0) printed = print("Task done", text(task));
+  for (const { message } of tasks) {
+    const fields = Object.entries(message);
+    const text = fields.length === 1 ? fields[0]![1] : fields.flat().join(" ");
+    printed = print("Task get", text);
+    if (WORK_MS > 0) {
+      await sleep(WORK_MS);
+      printed = print("Task done", text);
+    }
   }
   await printed;
-  hand = [];
-  if (done.length > 0) acked = rcon.xAck(STREAM, GROUP, done).catch(again);
+  const ids = tasks.map(({ id }) => id);
+  if (ids.length > 0) acked = rcon.xAck(STREAM, GROUP, ids).catch(again);
 }
 await acked;
 process.exit();

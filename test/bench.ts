@@ -475,6 +475,7 @@ const CONSUMER = "consumer.ts";
 const BATCH = "extras/batch-consumer.ts";
 const RELIABLE = "extras/reliable-consumer.ts";
 const STREAM = "extras/stream-consumer.ts";
+const WORKER = "extras/stream-worker.ts";
 const SUBSCRIBER = "subscriber.ts";
 const PRODUCER = "extras/batch-producer.ts";
 const PY = "Python (redis-py)";
@@ -505,6 +506,8 @@ const works: Work[] = [
     { program: RELIABLE, run: () => drain(ours(RELIABLE)),
       beside: { [PY]: 1.5 } },
     { program: STREAM, run: () => drain(ours(STREAM), streams),
+      beside: { [RELIABLE]: 1.3 } },
+    { program: WORKER, run: () => drain(ours(WORKER), streams),
       beside: { [RELIABLE]: 1.3 } },
     { program: `${STREAM} --batch 64`,
       run: () => drain(ours(STREAM, "--batch", "64"), streams),

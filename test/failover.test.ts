@@ -403,6 +403,13 @@ describe("a cluster", {
             ["m8"],
             "get m8",
           ],
+          [
+            "extras/stream-worker.ts",
+            [],
+            "extras/stream-producer.ts",
+            ["m9"],
+            "get m9",
+          ],
         ] as [string, string[], string, string[], string][]
         : []),
     ];

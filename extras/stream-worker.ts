@@ -1,0 +1,101 @@
+// Stream worker: a stream consumer with takeover, retries and dead letters.
+//
+//   Redis:    XPENDING task:stream workers IDLE 10000 - + 1, then XCLAIM
+//             https://redis.io/docs/latest/commands/xclaim/
+//   Run:      npx tsx extras/stream-worker.ts    also beside stream-consumer.ts
+//   Partner:  npx tsx extras/stream-producer.ts 7 FAIL 8
+//   Promise:  at least once for each group, unless MAXLEN cuts it off. What a
+//             dead member had in hand, another takes over after LEASE_MS; also
+//             what stream-consumer.ts works on for longer. Work that fails
+//             (FAIL is in the message) is tried again then; after TRIES it goes
+//             to the dead letters, the stream task:stream:dead:workers.
+//   Beware:   XGROUP DELCONSUMER throws away what that member has in hand. On a
+//             cluster braces keep both streams together: --stream "{task}".
+
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { cause, complain, connect, print, retry } from "../config.ts";
+import { settings, stopGently } from "../config.ts";
+
+const { REDIS_URL, STREAM, GROUP, FROM, TRIES, WORK_MS, LEASE_MS } = settings(
+  ["REDIS_URL", "STREAM", "GROUP", "FROM", "TRIES", "WORK_MS", "LEASE_MS"],
+);
+const rcon = await connect(REDIS_URL, { wait: true });
+const stop = stopGently();
+const me = randomUUID();
+
+const create = (from: string) =>
+  rcon.xGroupCreate(STREAM, GROUP, from, { MKSTREAM: true })
+    .catch((err) => cause(err).startsWith("BUSYGROUP") ? "there" : retry(err));
+async function again(err: unknown) {
+  if (!cause(err).startsWith("NOGROUP")) return await retry(err);
+  complain(`Group ${GROUP} is gone: it begins again, with all there is.`);
+  await create("0"); // rather twice than never
+  return null;
+}
+while (await create(FROM === "first" ? "0" : "$") === null && !stop.aborted);
+print("listen task stream");
+
+type Message = { id: string; message: Record<string, string> };
+async function read(): Promise<Message | undefined> {
+  const from = { key: STREAM, id: ">" }; // what no member has got yet
+  const reply = rcon.xReadGroup(GROUP, me, from, { COUNT: 1, BLOCK: 500 });
+  return (await reply)?.[0]?.messages[0];
+}
+function text({ message }: Message) {
+  const fields = Object.entries(message);
+  return fields.length === 1 ? fields[0]![1] : fields.flat().join(" ");
+}
+
+/** One message that some member has had for longer than LEASE_MS. */
+let due = 0;
+async function takeOver() {
+  const range = ["-", "+", 1, { IDLE: LEASE_MS }] as const;
+  const [old] = await rcon.xPendingRange(STREAM, GROUP, ...range);
+  if (!old) due = performance.now() + LEASE_MS / 4;
+  if (!old) return null;
+  // Unless another was faster; each time counts as a try.
+  const [task] = await rcon.xClaim(STREAM, GROUP, me, LEASE_MS, old.id);
+  if (task && old.deliveriesCounter >= TRIES) return await putAside(task);
+  return task;
+}
+
+// Unless another has done it. If XADD fails this ends, and the message stays
+// in hand; MULTI would go on with XACK, and lose it.
+const SCRIPT = `local stream, group, me, id = KEYS[1], unpack(ARGV)
+  if #redis.call("XPENDING", stream, group, id, id, 1, me) == 0 then return end
+  local fields = redis.call("XRANGE", stream, id, id)[1][2]
+  redis.call("XADD", KEYS[2], "*", unpack(fields))
+  return redis.call("XACK", stream, group, id)`;
+async function putAside(task: Message) {
+  const keys = [STREAM, `${STREAM}:dead:${GROUP}`];
+  const put = rcon.eval(SCRIPT, { keys, arguments: [GROUP, me, task.id] });
+  const state = await put.catch((err) =>
+    complain(`No dead letter in ${keys[1]} yet: ${cause(err)}`)
+  );
+  if (state) await print("Task dead", text(task), `(after ${TRIES} tries)`);
+}
+
+// What we work on stays young, so that nobody takes it over: we live.
+let hand = "";
+setInterval(() => {
+  if (hand) rcon.xClaimJustId(STREAM, GROUP, me, 0, hand).catch(again);
+}, LEASE_MS / 4);
+
+let acked: Promise<unknown> | undefined;
+while (!stop.aborted) {
+  const taken = performance.now() > due ? takeOver() : read();
+  const task = await taken.catch(again);
+  if (!task) continue;
+
+  hand = task.id;
+  await print("Task get", text(task));
+  if (WORK_MS > 0) await sleep(WORK_MS);
+  const fails = text(task).includes("FAIL");
+  if (fails) await print("Task failed", text(task));
+  else if (WORK_MS > 0) await print("Task done", text(task));
+  hand = "";
+  if (!fails) acked = rcon.xAck(STREAM, GROUP, task.id).catch(again);
+}
+await acked;
+process.exit();
