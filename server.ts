@@ -76,7 +76,7 @@ function isPerson(headers: http.IncomingHttpHeaders) {
   return referer !== undefined || /^(localhost|127\.|\[::1])/.test(host);
 }
 
-const server = http.createServer(async (req, res) => {
+export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Cache-Control", "no-store");
   res.setHeader("Referrer-Policy", "same-origin");

@@ -1,7 +1,7 @@
 // Board: server.ts with a live picture of both models in place of its page.
 //
 //   Redis:    what the links send, and what looks on: MONITOR, CLIENT LIST,
-//             LLEN, LRANGE    https://redis.io/docs/latest/commands/monitor/
+//             LLEN, LINDEX    https://redis.io/docs/latest/commands/monitor/
 //   Run:      npx tsx extras/board.ts    then open the address that it prints
 //   Partner:  every other script, npm start, and the articles' own Python
 //   Promise:  it shows what Redis says, ten times a second. What Redis does not
@@ -11,10 +11,13 @@
 // to them and only counts; MONITOR would cost Redis half of its speed.
 
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { networkInterfaces } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { cause, connect, settings } from "../config.ts";
+import { cause, connect, print, settings } from "../config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL } = settings(
   ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],
@@ -23,18 +26,12 @@ const rcon = await connect(REDIS_URL, { wait: true });
 // Behind the address, if there is one: //localhost:6379/5
 const db = Number(REDIS_URL.match(/\/\/.*\/(\d+)$/)?.[1] ?? 0);
 
-// 1. The page. Only its own script and style may run in it.
+// 1. The page. Only its own script and style, with its nonce, may run in it.
 const html = readFileSync(new URL("board.html", import.meta.url), "utf8");
 function index(res: ServerResponse) {
   const nonce = randomBytes(16).toString("base64");
   const zh = res.req.headers["accept-language"]?.startsWith("zh");
   res.setHeader("Content-Type", "text/html; charset=utf-8");
-  res.setHeader(
-    "Content-Security-Policy",
-    "default-src 'none'; base-uri 'none'; form-action 'none'; " +
-      "frame-ancestors 'none'; connect-src 'self'; " +
-      `script-src 'nonce-${nonce}'; style-src 'nonce-${nonce}'`,
-  );
   res.end(html.replaceAll("NONCE", nonce).replace("LANG", zh ? "zh-CN" : "en"));
 }
 
@@ -60,29 +57,25 @@ const refuse = (what: string) => (err: unknown) => {
   refused[what] = cause(err);
   return null;
 };
-let consumers = new Map<number, string>(); // who took, by what: BLPOP …
-let looks = 0;
-const taken = { left: -100, right: -100 }; // at which look from this end
+const takes = ["blpop", "brpop", "blmove", "blmpop"];
+let known = new Map<number, string>(); // which client takes, by what: blpop …
 
 async function look() {
-  looks++;
-  const [list, length, ids, heard] = await Promise.all([
+  const [list, length, ids, heard, left, right] = await Promise.all([
     rcon.clientList().catch(refuse("CLIENT LIST")),
     rcon.lLen(QUEUE),
     rcon.sMembers(`${QUEUE}:inhand`),
     rcon.pubSubNumSub(CHANNEL),
+    beginnings(QUEUE, "left", 20),
+    beginnings(QUEUE, "right", 20),
   ]);
-  // Once a consumer, always: while it works, its last command may be a PING.
-  const here = (list ?? []).filter((one) => one.db === db);
-  const known = consumers;
-  consumers = new Map();
-  for (const { id, cmd } of here) {
-    const takes = ["blpop", "brpop", "blmove", "blmpop"].includes(cmd);
-    const by = takes ? cmd : known.get(id);
-    if (by) consumers.set(id, by);
-    if (cmd === "blpop") taken.left = looks;
-    if (cmd === "brpop") taken.right = looks;
-  }
+  const consumers = list?.filter((one) => one.db === db).flatMap((one) => {
+    const { id, cmd, addr: at, name, flags } = one;
+    // Once a consumer, always: while it works, its last command may be a PING.
+    const by = takes.includes(cmd) ? cmd : known.get(id);
+    return by ? [{ id, at, name, by, idle: flags.includes("b") }] : [];
+  });
+  known = new Map(consumers?.map(({ id, by }) => [id, by]));
   const hands = await Promise.all(
     ids.slice(0, 12).map(async (id) => {
       const list = `${QUEUE}:inhand:${id}`;
@@ -90,26 +83,8 @@ async function look() {
       return { list, alive, has: await beginnings(list, "left", 5) };
     }),
   );
-  const end = taken.right > taken.left ? "right" : "left";
-  const other = Math.min(taken.left, taken.right);
-  return {
-    length: Number(length),
-    end,
-    mixed: looks - other < 20, // the other end, too, in the last two seconds
-    next: await beginnings(QUEUE, end, 20),
-    consumers: list &&
-      here.filter(({ id }) => consumers.has(id)).map((one) => ({
-        ...{
-          id: one.id,
-          at: one.addr,
-          name: one.name,
-          by: consumers.get(one.id),
-        },
-        idle: one.flags.includes("b"),
-      })),
-    hands: hands.filter(({ has }) => has.length > 0),
-    subscribers: Number(Object.values(heard)[0]),
-  };
+  const subscribers = Number(Object.values(heard)[0]);
+  return { length: Number(length), left, right, consumers, hands, subscribers };
 }
 
 // 3. The commands as they come in, while a page is open.
@@ -122,18 +97,14 @@ const asks =
   /"(ping|hello|client|select|info|eval|llen|smembers|exists|pubsub)"/i;
 
 function hear(line: string) {
+  if (line.slice(0, 40).includes(" lua] ")) return; // our script's own steps
   if (++count > 300 || asks.test(line.slice(0, 80))) return;
-  const text = line.slice(0, 2000);
-  // BLMOVE names the queue's end first, BLMPOP before its COUNT.
-  const [, side] = text.match(/"(LEFT|RIGHT)" "(?:LEFT|COUNT)"/i) ?? [];
-  if (side) taken[side.toLowerCase() as "left" | "right"] = looks;
-  if (!text.includes(" lua] ")) commands.push(text);
+  commands.push(line.slice(0, 2000));
 }
 
 async function listen() {
   if (monitor || refused.MONITOR || --pause > 0) return;
-  const fresh = rcon.duplicate();
-  monitor = fresh;
+  const fresh = monitor = rcon.duplicate();
   fresh.on("error", () => {}); // the next look says it
   await fresh.connect()
     .then(() => fresh.monitor((line) => hear(String(line))))
@@ -175,6 +146,15 @@ async function show() {
 }
 
 // 5. The server comes last: from its first moment it has the picture.
-const { routes } = await import("../server.ts");
+const { routes, server } = await import("../server.ts");
 routes.set("/", index);
 routes.set("/live", live);
+
+// 6. Listening everywhere: others open it by this machine's own addresses.
+if (!server.listening) await once(server, "listening");
+const { address: host, port } = server.address() as AddressInfo;
+const all = Object.values(networkInterfaces()).flatMap((some) => some ?? []);
+for (const { address, family, internal } of all) {
+  const opens = ["0.0.0.0", "::"].includes(host) && family === "IPv4";
+  if (opens && !internal) print(`others open http://${address}:${port}/`);
+}

@@ -71,7 +71,9 @@ const others = run({
   subscriber: "subscriber.ts",
 }, ["cyan", "green", "magenta"]);
 others.commands[0]!.stdout.subscribe((chunk) => {
-  const address = String(chunk).match(/page at (\S+)/)?.[1];
+  const said = String(chunk).match(/page at (\S+)/)?.[1];
+  // With --host 0.0.0.0 its other lines are what others open.
+  const address = said?.replace("0.0.0.0", "127.0.0.1");
   if (address) print(`Open ${address} in your browser. To end: Ctrl-C`);
 });
 await others.result.catch(() => {
