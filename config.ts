@@ -148,9 +148,9 @@ export async function connect(url: string, { wait = false } = {}) {
     if (last) complain("Redis is there.");
   });
 
-  // A network that swallows everything closes nothing: no answer to a PING for
-  // four seconds is a break, too. Looks are counted, not time, which also goes
-  // on while this script is held up (Ctrl-Z) and an answer lies there unread.
+  // A network that swallows everything closes nothing: no answer to a PING, not
+  // even a no, for four seconds is a break. Looks are counted, not time: that
+  // goes on while this script is held up (Ctrl-Z) and an answer waits unread.
   let silent = 0;
   rcon.on("connect", () => silent = 0).on("reconnecting", () => silent = 0);
   setInterval(() => {
@@ -159,7 +159,8 @@ export async function connect(url: string, { wait = false } = {}) {
       renew();
       away(new Error("no answer"));
     }
-    rcon.ping().then(() => silent = 0, () => {});
+    rcon.ping().catch((err) => err instanceof ErrorReply)
+      .then((said) => said && (silent = 0));
   }, 500).unref();
 
   const open = () => rcon.connect().catch(() => {}); // `error` tells it

@@ -234,6 +234,23 @@ describe("no for the time being", {
   });
 });
 
+test("a Redis that refuses PING to this user is no break", {
+  skip: noRedisServer,
+}, async (t) => {
+  const server = await redis("redis-server");
+  t.after(() => server.remove());
+  const client = await look(t, server.url);
+  await client.sendCommand(["ACL", "SETUSER", "default", "-ping"]);
+  const all = await startAll(t, server.url);
+  // As many looks as make a break, and some more.
+  await until("the pings", async () => {
+    const refused = await client.info("errorstats");
+    return Number(refused.match(/NOPERM:count=(\d+)/)?.[1]) > 6 * 12;
+  });
+  for (const one of all) await works(one, client, "still");
+  for (const { self, file } of all) assert.equal(self.err, "", file);
+});
+
 /** A server that answers every command with the same, whatever it is. */
 async function hostile(t: TestContext, answer: (command: string) => string) {
   const server = createServer((socket) => {
