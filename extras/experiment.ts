@@ -283,14 +283,14 @@ async function perform(steps: ReturnType<typeof stepsOf>) {
   for (const [i, { line, names, command, act, wait }] of steps.entries()) {
     const [name] = names as [string];
     const own = terminal(name);
-    const next = steps.slice(i + 1).find(({ names }) => names.includes(name));
+    const next = steps[i + 1];
     const begin = Date.now();
     let done: () => boolean;
     if (command) {
       if (!await until(() => !own.child)) end(1, `${name} still runs: ${line}`);
       start(name, command);
       const news = () => own.lines.slice(own.seen);
-      const isWaitedFor = next !== undefined && next.wait.length > 0;
+      const isWaitedFor = next?.names[0] === name && next.wait.length > 0;
       done = () =>
         isWaitedFor || !own.child || news().some((one) => isReady.test(one));
     } else if (act) {
