@@ -372,7 +372,7 @@ for (let i = 0; i < parts.length; i += 2) {
   if (guess) {
     const right = answers.find((one) => one.startsWith(body.slice(0, 2)));
     const chosen = answers.find((one) => one.startsWith(`${guess})`)) ?? guess;
-    console.log(`${say.said}${chosen}\n${say.was}${right ?? ""}\n`);
+    console.log(plain(`${say.said}${chosen}\n${say.was}${right ?? ""}\n`));
     guess = "";
   }
   // What the terminals print has just been seen.
