@@ -1,4 +1,4 @@
-// Config: every setting in one schema, and the words that all scripts share.
+// Config: all settings in one schema, and the functions that scripts share.
 //
 //   Articles:  rcon = redis.StrictRedis(host='localhost', db=5)
 //              prodcons_queue = 'task:prodcons:queue'
@@ -14,12 +14,12 @@ import { z } from "zod";
 // 1. Settings.
 
 const text = z.string().min(1, "must not be empty");
-const whole = (min: number, max: number) => {
-  const error = `must be a whole number from ${min} to ${max}`;
-  // Digits only: by itself, Number() would take "", "0x10" and "1e3", too.
-  const digits = z.string().regex(/^\d+$/, error).transform(Number);
-  return digits.pipe(z.number().min(min, error).max(max, error));
-};
+// Digits only: by itself, Number() would take "", "0x10" and "1e3", too.
+const whole = (min: number, max: number) =>
+  z.string().refine(
+    (digits) => /^\d+$/.test(digits) && +digits >= min && +digits <= max,
+    `must be a whole number from ${min} to ${max}`,
+  ).transform(Number);
 const error = "must look like redis://localhost:6379/5, or rediss: for TLS; " +
   "special characters of a password are %-encoded";
 const like = { error, abort: true };
@@ -63,7 +63,7 @@ export function settings(
   names: (keyof Settings)[],
   argument = "",
 ): Settings & { args: string[] } {
-  const flag = (name: string) => name.toLowerCase().replace("_", "-");
+  const flag = (name: string) => name.toLowerCase().replaceAll("_", "-");
   const options: NonNullable<ParseArgsConfig["options"]> = {
     help: { type: "boolean", short: "h" },
   };
@@ -74,15 +74,15 @@ export function settings(
       allowPositionals: true,
     });
     if (values.help) {
-      // The header of the script that was started, then its settings.
+      // The header of the script that was started, without its slashes.
       const lines = readFileSync(process.argv[1]!, "utf8").split(/\r?\n/);
       const header = lines.slice(0, lines.indexOf(""));
       console.log(header.map((line) => line.slice(3)).join("\n"));
       console.log(`\nFlags, or variables: ${argument}`);
       for (const name of names) {
-        const { description, parse } = schema.shape[name];
-        console.log(`  --${flag(name)} (or ${name}): ${description}`);
-        console.log(`      default ${parse(undefined)}`);
+        const setting = schema.shape[name];
+        console.log(`  --${flag(name)} (or ${name}): ${setting.description}`);
+        console.log(`      default ${setting.parse(undefined)}`);
       }
       process.exit(0);
     }
@@ -106,7 +106,7 @@ export function settings(
 // 2. Redis.
 
 let where = ""; // REDIS_URL without user and password
-const waiting = new Set<unknown>(); // clients; said of the first and last
+const waiting = new Set<unknown>(); // clients without Redis
 const clients: { renew(): void }[] = [];
 
 /**
@@ -125,7 +125,7 @@ export async function connect(url: string, { wait = false } = {}) {
   ) as typeof import("redis");
   const rcon = createClient({
     url,
-    // Covers only the time until a command is written, and costs a timer each.
+    // None: it would end no command that is written, and costs a timer each.
     commandOptions: { timeout: 0 },
     // Of Redis Enterprise only; its preparation fails with an IPv6 address.
     maintNotifications: "disabled",
@@ -134,16 +134,18 @@ export async function connect(url: string, { wait = false } = {}) {
     socket: { connectTimeout: 1400, reconnectStrategy: 300 }, // ms
   });
 
+  let silent = 0; // looks without an answer
+  for (const name of ["connect", "reconnecting", "error", "ready"]) {
+    rcon.on(name, () => silent = 0);
+  }
+  // Of several clients, the first says that Redis is away, the last that it is
+  // back. An error while connected: what answers there is not Redis.
   const away = (err: unknown) => {
-    silent = 0;
-    // Still connected: what came in is nothing that Redis would say.
     if (!wait || rcon.isReady || refused(err)) fail(err);
     if (waiting.size === 0) complain(`Waiting for ${reason(err)}`);
     waiting.add(rcon);
   };
-  rcon.on("error", away);
-  rcon.on("ready", () => {
-    silent = 0;
+  rcon.on("error", away).on("ready", () => {
     const last = waiting.delete(rcon) && waiting.size === 0;
     if (last) complain("Redis is there.");
   });
@@ -151,10 +153,8 @@ export async function connect(url: string, { wait = false } = {}) {
   // A network that swallows everything closes nothing: no answer to a PING, not
   // even a no, for four seconds is a break. Looks are counted, not time: that
   // goes on while this script is held up (Ctrl-Z) and an answer waits unread.
-  let silent = 0;
-  rcon.on("connect", () => silent = 0).on("reconnecting", () => silent = 0);
   setInterval(() => {
-    const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
+    const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3; // looks
     if (rcon.isOpen && silent++ >= patience) {
       renew();
       away(new Error("no answer"));
@@ -165,6 +165,7 @@ export async function connect(url: string, { wait = false } = {}) {
 
   const open = () => rcon.connect().catch(() => {}); // `error` tells it
   const renew = () => {
+    silent = 0;
     rcon.destroy();
     setTimeout(() => stop.signal.aborted || open(), 500);
   };
@@ -179,13 +180,10 @@ export async function connect(url: string, { wait = false } = {}) {
 /** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown): never {
   const said = err instanceof ErrorReply;
-  complain(
-    said
-      ? `Redis at ${where} says: ${cause(err)}`
-      : `Cannot reach ${reason(err)}`,
-  );
+  complain(said ? no(err) : `Cannot reach ${reason(err)}`);
   process.exit(1);
 }
+const no = (err: unknown) => `Redis at ${where} says: ${cause(err)}`;
 
 const reason = (err: unknown) =>
   `Redis at ${where} (${cause(err)}). None on this machine? Start one: ` +
@@ -197,7 +195,7 @@ export async function retry(err: unknown): Promise<null> {
   if (refused(err) || err instanceof TypeError) fail(err);
   if (err instanceof ErrorReply) {
     if (performance.now() > troubled + 5000) {
-      complain(`Redis at ${where} says: ${cause(err)}; trying again`);
+      complain(`${no(err)}; trying again`);
     }
     troubled = performance.now();
     newMaster(err);
@@ -205,7 +203,7 @@ export async function retry(err: unknown): Promise<null> {
   if (!stop.signal.aborted) await sleep(100);
   return null;
 }
-let troubled = -Infinity; // when Redis last said no for the moment
+let troubled = -Infinity; // since when: said again after 5 s without a no
 
 /** Behind one address, only a new connection reaches a new master. */
 export function newMaster(err: unknown) {
@@ -256,15 +254,15 @@ export const complain = (line: string) =>
 
 function visible(word: unknown) {
   let text = String(word);
-  if (/^[ -~]{0,1000}$/.test(text)) return text; // plain ASCII, as most are
+  if (/^[ -~]{0,1000}$/.test(text)) return text; // short ASCII, as most is
   if (text.length > 1000) {
     const length = text.length.toLocaleString("en");
     text = `${text.slice(0, 1000)}… (${length} characters)`;
   }
   // Controls, line ends, halves of a character, and turns of direction.
   return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu, (c) => {
-    const code = c.charCodeAt(0).toString(16).padStart(4, "0");
-    return c === "\n" ? "\\n" : `\\u${code}`;
+    if (c === "\n") return "\\n";
+    return "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0");
   });
 }
 
@@ -277,11 +275,11 @@ const stop = new AbortController();
  * second ends the script. Within 100 ms it is the same one, which npx repeats.
  */
 export function stopGently(): AbortSignal {
-  let since = Infinity;
+  let first = 0; // when it came, in ms
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(name, () => {
-      if (Date.now() > since + 100) process.exit(130);
-      since = Math.min(since, Date.now());
+      first ||= Date.now();
+      if (Date.now() > first + 100) process.exit(130);
       stop.abort();
     });
   }

@@ -4,11 +4,12 @@
 //             https://redis.io/docs/latest/commands/lpush/
 //   Run:      npx tsx producer.ts    or: npx tsx producer.ts "order 1001"
 //   Partner:  npx tsx consumer.ts    in another terminal, before or after
-//   Promise:  a message that is printed here is in the queue, where it waits.
+//   Delivery: a message that is printed here is in the queue, where it waits.
 
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";
 
+// 设置 Settings are flags or variables; what else was typed is `args`.
 const { REDIS_URL, QUEUE, args } = settings(
   ["REDIS_URL", "QUEUE"],
   "[message …]",
@@ -22,4 +23,4 @@ for (const elem of messages) {
   const length = await rcon.lPush(QUEUE, elem).catch(fail);
   print("lpush", QUEUE, "--", elem, `(queue length ${length})`);
 }
-rcon.destroy();
+rcon.destroy(); // all is answered

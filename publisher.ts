@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/publish/
 //   Run:      npx tsx publisher.ts     or: npx tsx publisher.ts "news 1"
 //   Partner:  npx tsx subscriber.ts    in another terminal, before
-//   Promise:  at most once: who is subscribed now gets it; nothing is kept.
+//   Delivery: at most once: who is subscribed now gets it; nothing is kept.
 
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";
@@ -18,7 +18,7 @@ const rcon = await connect(REDIS_URL);
 // The articles' publisher first subscribes to its own channel: not needed.
 const messages = args.length > 0 ? args : [String(randomInt(10))];
 for (const elem of messages) {
-  // 发布到频道 to everybody who listens; Redis answers how many those are
+  // 发布到频道 to everybody who listens at this moment
   const receivers = await rcon.publish(CHANNEL, elem).catch(fail);
   print("publish", CHANNEL, "--", elem, `(received by ${receivers})`);
 }

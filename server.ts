@@ -3,13 +3,20 @@
 //   Redis:    LPUSH task:prodcons:queue 7, PUBLISH task:pubsub:channel 7
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
-//   Promise:  a click that leads back to the page was sent, once; one that is
+//   Delivery: a click that leads back to the page was sent, once; one that is
 //             answered by an error may have been sent or not.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
 import { type AddressInfo, isIP } from "node:net";
-import { cause, connect, newMaster, print, settings } from "./config.ts";
+import {
+  cause,
+  complain,
+  connect,
+  newMaster,
+  print,
+  settings,
+} from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, HOST, PORT } = settings(
   ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],
@@ -48,7 +55,7 @@ async function pubsub(res: http.ServerResponse) {
 const redirect = (res: http.ServerResponse) =>
   res.writeHead(302, { Location: "/" }).end();
 
-/** What answers which path. */
+/** What answers which path; extras/board.ts puts its own page here. */
 export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/", index],
   ["/prodcons", prodcons],
@@ -56,27 +63,29 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/pubsub", pubsub],
 ]);
 
-/** The page's own host: an address can't be another's, a name could be. */
-function isOurs(host: string) {
-  const name = host.replace(/:\d+$/, "").replace(/[[\]]/g, ""); // without port
+/** Any site may give its own name to this machine, but not to an address. */
+function isOurs({ host = "" }: http.IncomingHttpHeaders) {
+  // Without the port, and an IPv6 address without its brackets.
+  const name = host.replace(/:\d+$/, "").replace(/[[\]]/g, "");
   return isIP(name) > 0 || name === "localhost" || name === HOST;
 }
 
 /** Whether a person asks, by a click on our page or by typing the address. */
 function isPerson(headers: http.IncomingHttpHeaders) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  // Another page's form, script or WebSocket says where it comes from.
-  if (origin && origin !== `http://${host}`) return false;
-  if (referer && !referer.startsWith(`http://${host}/`)) return false;
-  // Before anybody clicks, a browser may fetch ahead.
+  // A form, script or WebSocket says which page it comes from; ours is meant.
+  const page = origin || referer;
+  if (page && !`${page}/`.startsWith(`http://${host}/`)) return false;
+  // A browser may fetch ahead, before anybody clicks (x-moz: old Firefox).
   if (headers["sec-purpose"] || headers["x-moz"]) return false;
   if (site) return ["same-origin", "none"].includes(site); // none: typed in
-  // Browsers say the site only to localhost. Elsewhere any site's picture may
-  // ask without a word of it, so there it takes a click on our page.
+  // Over http, browsers say the site only to this machine. To another one, any
+  // site's <img> comes without a word: there it takes our page's Referer.
   return referer !== undefined || /^(localhost|127\.|\[::1])/.test(host);
 }
 
 export const server = http.createServer(async (req, res) => {
+  // In no other site's frame, never from a cache, our Referer only to us.
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Cache-Control", "no-store");
   res.setHeader("Referrer-Policy", "same-origin");
@@ -84,9 +93,9 @@ export const server = http.createServer(async (req, res) => {
   const answer = (status: number, text: string) =>
     res.writeHead(status).end(text);
 
+  if (!isOurs(req.headers)) return answer(403, "Open it as localhost.");
   const path = req.url?.split("?")[0] ?? "/";
   const action = routes.get(path);
-  if (!isOurs(req.headers.host ?? "")) return answer(403, "Not by that name.");
   if (!action || req.method !== "GET") return answer(404, "The page is at /");
   if (path !== "/" && !isPerson(req.headers)) {
     return answer(403, "A message is sent by a click on the page, at /");
@@ -100,9 +109,7 @@ export const server = http.createServer(async (req, res) => {
 });
 
 server.on("error", (err) => {
-  console.error(
-    `Cannot serve at ${HOST}:${PORT} (${cause(err)}). Try --port 0`,
-  );
+  complain(`Cannot serve at ${HOST}:${PORT} (${cause(err)}). Try --port 0`);
   process.exit(1);
 });
 server.listen(PORT, HOST, () => {

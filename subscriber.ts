@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/subscribe/
 //   Run:      npx tsx subscriber.ts    Ctrl-C ends it
 //   Partner:  npx tsx publisher.ts     in another terminal, or server.ts
-//   Promise:  at most once: each subscriber gets each message; what is
+//   Delivery: at most once: each subscriber gets each message; what is
 //             published while it is away, it never gets.
 
 import { complain, connect, print, retry, settings } from "./config.ts";
@@ -12,18 +12,12 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 订阅频道 When the connection breaks, node-redis subscribes again by
-// itself; only the first time it is ours to repeat.
+// 订阅频道 The first subscription is ours to repeat: retry gives null. After
+// that node-redis subscribes again by itself when the connection was away.
 const hear = (task: string) => void print("Task get", task);
-const subscribe = () => rcon.subscribe(CHANNEL, hear).then(() => "listening");
-let state = null;
-while (state === null) state = await subscribe().catch(retry);
-
+while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null);
 print("listen task channel");
-rcon.on(
-  "ready",
-  () =>
-    complain(
-      "The connection was away: what was published meanwhile is missed.",
-    ),
-);
+
+const missed =
+  "The connection was away: what was published meanwhile is missed.";
+rcon.on("ready", () => complain(missed)); // from now on: connected again

@@ -4,7 +4,7 @@
 //             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC
 //   Run:      npx tsx extras/answerer.ts    Ctrl-C ends it; start several
 //   Partner:  npx tsx extras/asker.ts hello    in another terminal
-//   Promise:  at most once: each question goes to one answerer; a crash loses
+//   Delivery: at most once: each question goes to one answerer; a crash loses
 //             the one in hand. It also works on what nobody waits for any more;
 //             such an answer goes by itself after a minute.
 

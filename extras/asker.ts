@@ -4,7 +4,7 @@
 //             BLPOP task:prodcons:queue:reply:ID
 //   Run:      npx tsx extras/asker.ts    or: npx tsx extras/asker.ts hello
 //   Partner:  npx tsx extras/answerer.ts    in another terminal
-//   Promise:  an answer belongs to its question: its list has the question's
+//   Delivery: an answer belongs to its question: its list has the question's
 //             id (correlation id). After WAIT_MS the asker gives up; whether
 //             anybody has worked on the question, it does not know.
 

@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/blmpop/
 //   Run:      npx tsx extras/batch-consumer.ts    Ctrl-C ends it, after a batch
 //   Partner:  npx tsx extras/batch-producer.ts, producer.ts, other consumers
-//   Promise:  at most once: a crash loses the batch in hand, up to BATCH
+//   Delivery: at most once: a crash loses the batch in hand, up to BATCH
 //             messages. A batch is also what one consumer keeps from the
 //             others: where the work is slow, take --batch 1.
 

@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/lpush/
 //   Run:      seq 1 1000 | npx tsx extras/batch-producer.ts
 //   Partner:  npx tsx extras/batch-consumer.ts    or every other consumer
-//   Promise:  a message that is printed here is in the queue. When Redis or
+//   Delivery: a message that is printed here is in the queue. When Redis or
 //             this script ends in between, some may be in it unprinted.
 
 import { connect, fail, print, settings } from "../config.ts";

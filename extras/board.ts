@@ -4,7 +4,7 @@
 //             LLEN, LINDEX    https://redis.io/docs/latest/commands/monitor/
 //   Run:      npx tsx extras/board.ts    then open the address that it prints
 //   Partner:  every other script, npm start, and the articles' own Python
-//   Promise:  it shows what Redis says, ten times a second. What Redis does not
+//   Delivery: it shows what Redis says, ten times a second. What Redis does not
 //             say (who took a message, of several) it does not claim.
 //
 // Simplified: while thousands of commands a second come in, it stops listening

@@ -4,7 +4,7 @@
 //   Redis:    https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
 //   Run:      nothing to run here; config.ts loads it for such an address
 //   Partner:  npx tsx extras/cluster.ts    a cluster on this machine
-//   Promise:  no command is sent twice; a master's death costs some seconds.
+//   Delivery: no command is sent twice; a master's death costs some seconds.
 //
 // It behaves as one client: `error` when a node breaks, `ready` when all
 // masters answer again. A key belongs to one master, by a hash of its name;

@@ -6,7 +6,7 @@
 //             --redis-url redis+cluster://127.0.0.1:7101
 //             Enter kills the master that has the queue; Ctrl-C ends all
 //   Partner:  every other script, with the --redis-url that it prints
-//   Promise:  for learning: its files go when it ends.
+//   Delivery: for learning: its files go when it ends.
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";

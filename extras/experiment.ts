@@ -6,7 +6,7 @@
 //             npm run experiment 5 -- --lang zh    in Chinese; else as LANG is
 //   Partner:  extras/experiments.md and extras/experiments.zh-CN.md, which say
 //             at their end how an experiment is written
-//   Promise:  the real scripts, on ports that nobody else uses. Status 1 when
+//   Delivery: the real scripts, on ports that nobody else uses. Status 1 when
 //             they do something other than the text says.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";

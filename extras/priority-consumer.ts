@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx extras/priority-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts --queue task:prodcons:queue:urgent fire
-//   Promise:  at most once, as consumer.ts. While urgent ones keep coming, the
+//   Delivery: at most once, as consumer.ts. While urgent ones keep coming, the
 //             others starve. What is in hand is finished first, always.
 
 import { setTimeout as sleep } from "node:timers/promises";

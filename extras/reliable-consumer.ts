@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/blmove/
 //   Run:      npx tsx extras/reliable-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts    and more consumers, of every kind
-//   Promise:  at least once: a crash loses nothing. Another one takes the
+//   Delivery: at least once: a crash loses nothing. Another one takes the
 //             message up within LEASE_MS, so it can be printed twice. Work that
 //             must not be done twice has to notice that itself.
 

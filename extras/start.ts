@@ -4,7 +4,7 @@
 //   Run:      npm start    then open the address that it prints; Ctrl-C ends it
 //             npm start -- --port 3001    with the settings of its parts
 //   Partner:  your browser
-//   Promise:  that of each script
+//   Delivery: that of each script
 
 import { spawn } from "node:child_process";
 import {

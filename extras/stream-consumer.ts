@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/xreadgroup/
 //   Run:      npx tsx extras/stream-consumer.ts    or with: --group audit
 //   Partner:  npx tsx extras/stream-producer.ts    before or after
-//   Promise:  each group gets all that the stream keeps: what MAXLEN cuts off,
+//   Delivery: each group gets all that the stream keeps: what MAXLEN cuts off,
 //             a slow group loses. Redis remembers what a member has in hand
 //             until its XACK. Where a crash or a broken connection comes first
 //             it stays pending (XPENDING shows it): a member that is started

@@ -5,7 +5,7 @@
 //   Run:      npx tsx extras/stream-producer.ts    or with messages, as
 //             npx tsx extras/stream-producer.ts "order 1001"
 //   Partner:  npx tsx extras/stream-consumer.ts    before or after
-//   Promise:  a message that is printed here is in the stream. It stays there,
+//   Delivery: a message that is printed here is in the stream. It stays there,
 //             also when it was read, until MAXLEN cuts it off: the stream keeps
 //             about the newest 10,000. What a slow group has not read by then
 //             it never gets; what it has in hand, nobody can take over.

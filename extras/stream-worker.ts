@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/xclaim/
 //   Run:      npx tsx extras/stream-worker.ts    also beside stream-consumer.ts
 //   Partner:  npx tsx extras/stream-producer.ts 7 FAIL 8
-//   Promise:  at least once for each group, unless MAXLEN cuts it off. What a
+//   Delivery: at least once for each group, unless MAXLEN cuts it off. What a
 //             dead member had in hand, another takes over after LEASE_MS; also
 //             what stream-consumer.ts works on for longer. Work that fails
 //             (FAIL is in the message) is tried again then; after TRIES it goes

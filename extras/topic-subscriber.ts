@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/psubscribe/
 //   Run:      npx tsx extras/topic-subscriber.ts "news.*"    Ctrl-C ends it
 //   Partner:  npx tsx publisher.ts --channel news.sport goal
-//   Promise:  at most once for each pattern: a message that fits two of them
+//   Delivery: at most once for each pattern: a message that fits two of them
 //             comes twice; what is published while it is away, it never gets.
 //   Patterns: * is any text, dots too; ? one character; [ab] is a or b.
 
