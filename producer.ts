@@ -19,7 +19,7 @@ const rcon = await connect(REDIS_URL);
 // 随机数 a random digit, as in the articles
 const messages = args.length > 0 ? args : [String(randomInt(10))];
 for (const elem of messages) {
-  // 放入队列左端 onto the left end of the list
+  // 推入队列左端 onto the left end of the list
   const length = await rcon.lPush(QUEUE, elem).catch(fail);
   print("lpush", QUEUE, "--", elem, `(queue length ${length})`);
 }

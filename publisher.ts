@@ -1,4 +1,4 @@
-// Publisher (发布): publishes one random digit, or each message given.
+// Publisher (发布者): publishes one random digit, or each message given.
 //
 //   Redis:    PUBLISH task:pubsub:channel 7
 //             https://redis.io/docs/latest/commands/publish/

@@ -1,4 +1,4 @@
-// Subscriber (订阅): hears what is published while it listens, and prints it.
+// Subscriber (订阅者): hears what is published while it listens, and prints it.
 //
 //   Redis:    SUBSCRIBE task:pubsub:channel
 //             https://redis.io/docs/latest/commands/subscribe/

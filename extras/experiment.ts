@@ -36,9 +36,9 @@ const words = {
   },
   zh: {
     parts: ["猜一猜", "动手", "看到", "为什么", "试一试"],
-    list: "npm run experiment 5 演示第 5 个：",
+    list: "npm run experiment 5 演示第 5 个实验：",
     unknown: "没有这个实验；npm run experiment 列出全部",
-    page: "看它动起来：在浏览器里打开这个地址，放在终端旁边：",
+    page: "想看它动起来，就在浏览器里打开这个地址，放在终端旁边：",
     ask: "你猜会怎样？输入后按回车：",
     none: "没有安装：这一部分只显示，不演示。",
     said: "你猜的：",
