@@ -45,7 +45,7 @@ async function prodcons(res: http.ServerResponse) {
   redirect(res);
 }
 
-// 发布者 The publisher.
+// 消息发布者 The publisher.
 async function pubsub(res: http.ServerResponse) {
   const elem = String(randomInt(10));
   const receivers = await rcon.publish(CHANNEL, elem);
