@@ -98,7 +98,7 @@ describe("settings", { concurrency: atOnce }, () => {
       assert.equal(await help.status, 0);
       assert.match(
         help.out,
-        /^[A-Z][^]+Redis: [^]+Run: [^]+Partner: [^]+Promise: [^]+Flags/,
+        /^[A-Z][^]+Redis: [^]+Run: [^]+Partner: [^]+Delivery: [^]+Flags/,
       );
       const takes = /^(producer|publisher|extras\/stream-producer)\.ts$/;
       assert.equal(help.out.includes("[message …]"), takes.test(file));
@@ -281,7 +281,7 @@ describe("settings", { concurrency: atOnce }, () => {
       });
     const help = start("producer.ts", "--help");
     assert.equal(await help.status, 0);
-    assert.match(help.out, /^Producer [^]+Promise: [^]+--queue \(or QUEUE\)/);
+    assert.match(help.out, /^Producer [^]+Delivery: [^]+--queue \(or QUEUE\)/);
     assert.ok(!help.out.includes("import"), help.out);
     const board = start("extras/board.ts");
     await board.says("page at");
