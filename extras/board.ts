@@ -131,10 +131,10 @@ async function show() {
     await listen();
     const state = await look().catch((err) => ({ away: cause(err) }));
     const deaf = !monitor || count > 300;
-    const data = { ...state, QUEUE, CHANNEL, commands, deaf, refused };
-    if (count > 2000) {
+    const data = { ...state, db, QUEUE, CHANNEL, commands, deaf, refused };
+    if (count > 300) {
       deafen(); // MONITOR would halve Redis's speed
-      pause = 20;
+      pause = 10;
     }
     [commands, count] = [[], 0];
     const event = `data: ${JSON.stringify(data)}\n\n`;
