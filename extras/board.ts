@@ -61,11 +61,11 @@ const takes = ["blpop", "brpop", "blmove", "blmpop"];
 let known = new Map<number, string>(); // which client takes, by what: blpop …
 
 async function look() {
-  const [list, length, ids, heard, left, right] = await Promise.all([
+  const [list, length, ids, subscribers, left, right] = await Promise.all([
     rcon.clientList().catch(refuse("CLIENT LIST")),
     rcon.lLen(QUEUE),
     rcon.sMembers(`${QUEUE}:inhand`),
-    rcon.pubSubNumSub(CHANNEL),
+    rcon.pubSubNumSub(CHANNEL).then((all) => Number(Object.values(all)[0])),
     beginnings(QUEUE, "left", 20),
     beginnings(QUEUE, "right", 20),
   ]);
@@ -83,21 +83,21 @@ async function look() {
       return { list, alive, has: await beginnings(list, "left", 5) };
     }),
   );
-  const subscribers = Number(Object.values(heard)[0]);
-  return { length: Number(length), left, right, consumers, hands, subscribers };
+  return { length, left, right, consumers, hands, subscribers };
 }
 
 // 3. The commands as they come in, while a page is open.
-let commands: string[] = [];
+const commands: string[] = [];
+let seen: number | undefined; // how many of them came before the last look
 let count = 0; // since the last look
 let monitor: { destroy(): void } | undefined;
 let pause = 0; // looks without it, after a flood
 // What asks and does not change anything: most of it are our own looks.
-const asks =
-  /"(ping|hello|client|select|info|eval|llen|smembers|exists|pubsub)"/i;
+const asks = /"(ping|hello|client|select|eval|llen|smembers|exists|pubsub)"/i;
 
 function hear(line: string) {
   if (line.slice(0, 40).includes(" lua] ")) return; // our script's own steps
+  if (line.includes(`"LLEN" ${JSON.stringify(QUEUE)}`)) seen = commands.length;
   if (++count > 300 || asks.test(line.slice(0, 80))) return;
   commands.push(line.slice(0, 2000));
 }
@@ -110,38 +110,38 @@ async function listen() {
     .then(() => fresh.monitor((line) => hear(String(line))))
     .catch(refuse("MONITOR")).catch(() => deafen());
 }
-function deafen() {
+function deafen(looks = 0) {
   monitor?.destroy();
   monitor = undefined;
+  pause = looks;
 }
 
 // 4. Open pages hear of it: one look for all of them, and none without.
 const pages = new Set<ServerResponse>();
-let looking = false;
+let looking: Promise<void> | undefined;
 function live(res: ServerResponse) {
   res.setHeader("Content-Type", "text/event-stream").flushHeaders();
   pages.add(res);
   res.on("close", () => pages.delete(res));
-  if (!looking) show();
+  looking ??= show();
 }
 
 async function show() {
-  looking = true;
   while (pages.size > 0) {
     await listen();
     const state = await look().catch((err) => ({ away: cause(err) }));
+    // MONITOR tells of the look, too, perhaps a moment later.
+    for (let i = 0; i < 9 && monitor && seen === undefined; i++) await sleep(5);
+    const heard = commands.splice(0, seen ?? 300);
     const deaf = !monitor || count > 300;
-    const data = { ...state, QUEUE, CHANNEL, commands, deaf, refused };
-    if (count > 2000) {
-      deafen(); // MONITOR would halve Redis's speed
-      pause = 20;
-    }
-    [commands, count] = [[], 0];
+    const data = { ...state, db, QUEUE, CHANNEL, heard, deaf, refused };
+    if (count > 300) deafen(10); // MONITOR would halve Redis's speed
+    [count, seen] = [0, undefined];
     const event = `data: ${JSON.stringify(data)}\n\n`;
     for (const page of pages) if (!page.writableNeedDrain) page.write(event);
     await sleep(100); // ms
   }
-  looking = false;
+  looking = undefined;
   deafen();
 }
 
