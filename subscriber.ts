@@ -11,6 +11,9 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
+// As in a terminal, who does not read our lines holds us up. We would keep them
+// in memory; Redis cuts us off at its limit, and we say so.
+Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
 
 // 订阅频道 When the connection breaks, node-redis subscribes again by
 // itself; only the first time it is ours to repeat.
