@@ -13,6 +13,9 @@ import { complain, connect, print, retry, settings } from "../config.ts";
 const { REDIS_URL, args } = settings(["REDIS_URL"], "[pattern …]");
 const patterns = args.length > 0 ? args : ["*"]; // every channel
 const rcon = await connect(REDIS_URL, { wait: true });
+// As in a terminal, who does not read our lines holds us up. We would keep them
+// in memory; Redis cuts us off at its limit, and we say so.
+Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
 
 const hear = (task: string, channel: string) =>
   void print("Task get", channel, "--", task);

@@ -260,6 +260,36 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
       await subscriber.says("Task get again");
     },
   );
+
+  for (const file of ["subscriber.ts", "extras/topic-subscriber.ts"]) {
+    test(
+      `${file} whose output nobody reads does not fill its memory: Redis cuts it off, and it says so`,
+      { skip: kind === "embedded server" && "it never cuts a subscriber off" },
+      async (t) => {
+        const server = await redis(kind);
+        t.after(() => server.remove());
+        const e = { ...env(), REDIS_URL: server.url };
+        const client = await look(t, server.url);
+        const limit = "pubsub 100000 100000 60";
+        await client.configSet("client-output-buffer-limit", limit);
+        const subscriber = script(t, file, [], e);
+        await subscriber.says("listen task channel");
+        subscriber.child.stdout.pause();
+        let sent = 0; // a pipe holds some hundred lines
+        await until("Redis to cut it off", async () => {
+          assert.ok(sent++ < 5000, "it took everything");
+          return await client.publish(e.CHANNEL, "x".repeat(50_000)) === 0;
+        });
+        subscriber.child.stdout.resume();
+        await subscriber.says("The connection was away");
+        await until(
+          "the subscription",
+          async () => await client.publish(e.CHANNEL, "again") === 1,
+        );
+        await subscriber.says(/Task get (\S+ -- )?again/);
+      },
+    );
+  }
 });
 
 onEachRedis("at least once", (get: () => Redis, kind) => {
