@@ -11,9 +11,6 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
-// As in a terminal, who does not read our lines holds us up. We would keep them
-// in memory; Redis cuts us off at its limit, and we say so.
-Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
 
 // 订阅频道 The first subscription is ours to repeat: retry gives null. After
 // that node-redis subscribes again by itself when the connection was away.
@@ -24,3 +21,7 @@ print("listen task channel");
 const missed =
   "The connection was away: what was published meanwhile is missed.";
 rcon.on("ready", () => complain(missed)); // from now on: connected again
+
+// Who does not read our lines holds us up, as a terminal does; otherwise they
+// would fill our memory. At its limit Redis cuts us off, and we say so.
+Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);

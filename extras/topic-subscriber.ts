@@ -13,9 +13,6 @@ import { complain, connect, print, retry, settings } from "../config.ts";
 const { REDIS_URL, args } = settings(["REDIS_URL"], "[pattern …]");
 const patterns = args.length > 0 ? args : ["*"]; // every channel
 const rcon = await connect(REDIS_URL, { wait: true });
-// As in a terminal, who does not read our lines holds us up. We would keep them
-// in memory; Redis cuts us off at its limit, and we say so.
-Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
 
 const hear = (task: string, channel: string) =>
   void print("Task get", channel, "--", task);
@@ -28,3 +25,7 @@ rcon.on(
   "ready",
   () => complain("The connection was away: see what is missed."),
 );
+
+// Who does not read our lines holds us up, as a terminal does; otherwise they
+// would fill our memory. At its limit Redis cuts us off, and we say so.
+Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
