@@ -14,17 +14,15 @@ const { REDIS_URL, args } = settings(["REDIS_URL"], "[pattern …]");
 const patterns = args.length > 0 ? args : ["*"]; // every channel
 const rcon = await connect(REDIS_URL, { wait: true });
 
+// As in subscriber.ts: only the first time it is ours to repeat.
 const hear = (task: string, channel: string) =>
   void print("Task get", channel, "--", task);
-const subscribe = () => rcon.pSubscribe(patterns, hear).then(() => "listening");
-let state = null;
-while (state === null) state = await subscribe().catch(retry);
-
+while (await rcon.pSubscribe(patterns, hear).catch(retry) === null);
 print("listen task channel", ...patterns);
-rcon.on(
-  "ready",
-  () => complain("The connection was away: see what is missed."),
-);
+
+const missed =
+  "The connection was away: what was published meanwhile is missed.";
+rcon.on("ready", () => complain(missed)); // from now on: connected again
 
 // Who does not read our lines holds us up, as a terminal does; otherwise they
 // would fill our memory. At its limit Redis cuts us off, and we say so.
