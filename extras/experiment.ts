@@ -24,27 +24,35 @@ import { complain, schema } from "../config.ts";
 const words = {
   en: {
     parts: ["Predict", "Do", "See", "Why", "Try"],
-    list: "npm run experiment 5 performs number 5:",
+    list: "npm run experiment 1 performs number 1:",
     unknown: "no such experiment; npm run experiment lists them",
+    who: "You type nothing but predictions. The letter before a line is its " +
+      "terminal: R is Redis, in the others we type for you.",
     page: "See it move: open this in your browser, beside this terminal:",
     ask: "Your prediction, then Enter: ",
-    none: "is not installed: this part is only shown, not performed.",
+    wait: "waits until it prints",
+    none: "is not installed: this is not performed, only shown.",
     said: "You said: ",
     was: "It was:   ",
-    same: "Every line came as the text says.",
-    other: "This is not what the text says:",
+    same: "Every line is as expected.",
+    other: "This is not as expected:",
+    own: "By yourself: first npx tsx extras/redis.ts in a terminal of its own.",
   },
   zh: {
     parts: ["猜一猜", "动手", "看到", "为什么", "试一试"],
-    list: "npm run experiment 5 演示第 5 个实验：",
+    list: "npm run experiment 1 演示第 1 个实验：",
     unknown: "没有这个实验；npm run experiment 列出全部",
+    who:
+      "你只要输入猜测。行首的字母表示终端：R 是 Redis，其余的由我们替你输入。",
     page: "想看它动起来，就在浏览器里打开这个地址，放在终端旁边：",
     ask: "你猜会怎样？输入后按回车：",
-    none: "没有安装：这一部分只显示，不演示。",
+    wait: "等它打印",
+    none: "没有安装：这一部分不演示，只显示。",
     said: "你猜的：",
     was: "实际上：",
-    same: "每一行都和文中写的一样。",
-    other: "和文中写的不一样：",
+    same: "每一行都和预期的一样。",
+    other: "和预期的不一样：",
+    own: "自己动手：先在一个单独的终端里启动 npx tsx extras/redis.ts。",
   },
 };
 
@@ -138,9 +146,20 @@ function fits(wanted: string, line: string) {
   return line.startsWith(head) && line.slice(at).endsWith(last);
 }
 
-/** Markdown as one reads it in a terminal. */
-const plain = (text: string) =>
-  text.replace(/```\w*\n|```|\*\*|`/g, "").replace(/\[(.*?)\]\(.*?\)/g, "$1");
+/** Markdown as one reads it in a terminal: no marks, and no word cut. */
+function plain(text: string) {
+  const bare = text.replace(/```\w*\n|```|\*\*/g, "")
+    .replace(/\*([^*`]+)\*/g, "$1") // *emphasis*, but not `news.*`
+    .replace(/\[(.*?)\]\(.*?\)/g, "$1").replaceAll("`", "");
+  const width = Math.min(process.stdout.columns ?? Infinity, 100);
+  let column = 0;
+  return bare.trim().replace(/\n| ?[^ \n]+/g, (word) => {
+    column = word === "\n" ? 0 : column + word.length;
+    if (column < width) return word;
+    column = word.length;
+    return `\n${word.trimStart()}`;
+  });
+}
 
 // 2. Its own Redis: the ports of the text, moved to where all of them are free.
 
@@ -191,7 +210,8 @@ const typed = input[Symbol.asyncIterator]();
 async function ask(question: string) {
   if (!person) return "";
   process.stdout.write(`\n${question}`);
-  return String((await typed.next()).value ?? "").trim();
+  const { value, done } = await typed.next();
+  return done ? process.exit() : value.trim(); // Ctrl-D
 }
 const pause = (ms: number) => person ? sleep(ms) : undefined;
 const bold = (line: string) => person ? `\x1b[1m${line}\x1b[0m` : line;
@@ -201,9 +221,8 @@ let shown: Promise<unknown> = Promise.resolve(); // one line after the other
 let waiting = 0;
 function show(name: string, line: string) {
   moment = Date.now();
-  const colour = name === "R"
-    ? 33
-    : [36, 32, 35, 34, 31][name.charCodeAt(0) % 5];
+  const colours = [96, 36, 32, 35, 34]; // none that looks like an error
+  const colour = name === "R" ? 33 : colours[name.charCodeAt(0) % 5];
   const tag = person ? `\x1b[1;${colour}m${name}\x1b[0m` : name;
   waiting++;
   shown = shown.then(async () => {
@@ -242,8 +261,9 @@ function start(name: string, command: string) {
     const isLast = i === parts.length - 1;
     for (const out of isLast ? [child.stdout, child.stderr] : [child.stderr]) {
       createInterface({ input: out }).on("line", (line) => {
-        // Of what Redis itself logs, only that it is there.
-        const isLog = file === "redis-server" && !isReady.test(line);
+        // Of what Redis and the page log, only that they are there.
+        const isLog = (file === "redis-server" && !isReady.test(line)) ||
+          (name === "P" && own.lines.length > 0);
         if (isLog || line === "") return;
         own.lines.push(line);
         show(name, line);
@@ -280,11 +300,11 @@ const isReady =
   /^listen |\blistens at |^Waiting for |Ready to accept|Enter kills/;
 
 async function perform(steps: ReturnType<typeof stepsOf>) {
+  let begin = Date.now(); // of a wait: when the last command was done
   for (const [i, { line, names, command, act, wait }] of steps.entries()) {
     const [name] = names as [string];
     const own = terminal(name);
     const next = steps[i + 1];
-    const begin = Date.now();
     let done: () => boolean;
     if (command) {
       if (!await until(() => !own.child)) end(1, `${name} still runs: ${line}`);
@@ -301,14 +321,16 @@ async function perform(steps: ReturnType<typeof stepsOf>) {
       done = () => act === "Enter" || !own.child;
     } else {
       if (wait.length === 0) end(1, `What is there to do? ${line}`);
-      shown = shown.then(() => console.log(plain(line)));
+      const said = `${names.join(", ")} ${say.wait} ${wait.join(", ")}`;
+      shown = shown.then(() => console.log(said));
       done = () => names.some((name) => hasPrinted(terminal(name), wait));
     }
     const came = await until(done);
-    const seconds = (Date.now() - begin) / 1000;
+    const seconds = ((Date.now() - begin) / 1000).toFixed(1);
+    if (command) begin = Date.now();
     await shown;
     if (!came) end(1, `${say.other} ${line}`);
-    if (!command && seconds > 2) console.log(`… ${seconds.toFixed(1)} s`);
+    if (wait.length > 0) console.log(`… ${seconds} s`);
     await pause(1200);
   }
 }
@@ -346,7 +368,8 @@ async function compare(blocks: ReturnType<typeof blocksOf>) {
   for (const name of others) terminals.delete(name);
 }
 
-console.log(bold(experiment.split("\n")[0]!) + "\n");
+console.log(bold(`${experiment.split("\n")[0]}\n`));
+if (person) console.log(`${plain(say.who)}\n`);
 start("R", "npx tsx extras/redis.ts");
 const { lines: said } = terminal("R");
 if (!await until(() => said.length > 0)) end(1, "Redis does not start.");
@@ -372,20 +395,27 @@ for (let i = 0; i < parts.length; i += 2) {
   if (guess) {
     const right = answers.find((one) => one.startsWith(body.slice(0, 2)));
     const chosen = answers.find((one) => one.startsWith(`${guess})`)) ?? guess;
-    console.log(plain(`${say.said}${chosen}\n${say.was}${right ?? ""}\n`));
+    console.log(plain(`${say.said}${chosen}\n${say.was}${right ?? ""}`), "\n");
     guess = "";
   }
+  const steps = part === "Do" ? stepsOf(body) : [];
+  // What one waits for would give the answer away.
+  const lines = body.split("\n").filter((line) =>
+    !steps.some((step) => step.line === line && step.wait.length > 0)
+  );
   // What the terminals print has just been seen.
   const seen = part === "See" && isPerformed ? /^\*\*[A-Z]/m : /$^/;
-  console.log(plain(body.split(seen)[0]!).trim());
+  console.log(plain(shift(lines.join("\n").split(seen)[0]!)));
 
   if (part === "Predict") answers = body.match(/(?<=^- )[a-z]\) .*/gm) ?? [];
-  const steps = part === "Do" ? stepsOf(body) : [];
+  if (part === "Try" && person) console.log(plain(say.own));
   if (part === "Do") {
     const missing = steps.map(({ command }) => command.split(" ")[0]!)
       .filter((file) => file && file !== "npx" && file !== "node")
       .find((file) => spawnSync(file, ["--version"]).error);
-    guess = await ask(say.ask);
+    do {
+      guess = (await ask(say.ask)).toLowerCase().replace(/\)$/, "");
+    } while (guess && answers[0] && !answers.some((one) => one[0] === guess));
     if (missing) console.log(`\n${missing} ${say.none}`);
     isPerformed = steps.length > 0 && !missing;
     console.log();

@@ -76,8 +76,8 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
       test(`experiment ${number}, ${lang}`, { skip }, async (t) => {
         const out = await perform(t, number, ["--lang", lang]);
         const same = lang === "en"
-          ? "Every line came as the text says."
-          : "每一行都和文中写的一样。";
+          ? "Every line is as expected."
+          : "每一行都和预期的一样。";
         assert.equal(out.split(same).length - 1, count);
         if (number !== "4") return;
         // … 10.2 s behind the first wait, … 3.6 s behind the second.
@@ -106,8 +106,10 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
       await terminal.says("Your prediction, then Enter:");
       const [address] = terminal.out.match(/http:\S+/)!;
       assert.equal((await fetch(address)).status, 200);
+      terminal.child.stdin.write("d\r"); // no answer: it asks again
+      await terminal.says(/(Your prediction.*){2}/s);
       terminal.child.stdin.write("c\r");
-      await terminal.says("Every line came as the text says.");
+      await terminal.says("Every line is as expected.");
       await terminal.says(
         /You said: c\) neither\s+It was: +b\) only `?order 1/,
       );
@@ -149,7 +151,7 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
     writeFileSync(text, texts.en.replace("(received by 1)", "(received by 7)"));
     const experiment = script(t, file, ["1", "--lang", "en", "--text", text]);
     assert.equal(await experiment.status, 1);
-    assert.match(experiment.out, /This is not what the text says: A/);
+    assert.match(experiment.out, /This is not as expected: A/);
     for (const said of ["(received by 7)", "(received by 1)"]) {
       assert.ok(experiment.out.includes(said), said);
     }
