@@ -151,7 +151,7 @@ export async function connect(url: string, { wait = false } = {}) {
   // A network that swallows everything closes nothing: no answer to a PING, not
   // even a no, for four seconds is a break. Looks are counted, not time: that
   // goes on while this script is held up (Ctrl-Z) and an answer waits unread.
-  let silent = 0;
+  let silent = 0, bytes = 0;
   rcon.on("connect", () => silent = 0).on("reconnecting", () => silent = 0);
   setInterval(() => {
     const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
@@ -159,6 +159,9 @@ export async function connect(url: string, { wait = false } = {}) {
       renew();
       away(new Error("no answer"));
     }
+    // It waits behind a long message, as long as that comes in.
+    const [had, has] = [bytes, bytes = received()];
+    if (has > had + 10_000) silent = 0;
     rcon.ping().catch((err) => err instanceof ErrorReply)
       .then((said) => said && (silent = 0));
   }, 500).unref();
@@ -172,6 +175,15 @@ export async function connect(url: string, { wait = false } = {}) {
   open();
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
+}
+
+/** How many bytes have come in on the connections that we opened. */
+function received(sum = 0) {
+  const handles = Reflect.get(process, "_getActiveHandles")?.call(process);
+  for (const { remotePort, server, bytesRead } of handles ?? []) {
+    if (remotePort && !server) sum += bytesRead;
+  }
+  return sum;
 }
 
 // 3. Errors.
