@@ -135,6 +135,7 @@ export async function connect(url: string, { wait = false } = {}) {
   });
 
   let silent = 0; // looks without an answer
+  let bytes = 0; // that have come in
   for (const name of ["connect", "reconnecting", "error", "ready"]) {
     rcon.on(name, () => silent = 0);
   }
@@ -159,6 +160,10 @@ export async function connect(url: string, { wait = false } = {}) {
       renew();
       away(new Error("no answer"));
     }
+    // The answer waits behind a long message, as long as that comes in.
+    const before = bytes;
+    bytes = received();
+    if (bytes > before + 10_000) silent = 0;
     rcon.ping().catch((err) => err instanceof ErrorReply)
       .then((said) => said && (silent = 0));
   }, 500).unref();
@@ -173,6 +178,16 @@ export async function connect(url: string, { wait = false } = {}) {
   open();
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
+}
+
+/** All bytes that have come in, on connections to Redis. */
+function received() {
+  let sum = 0;
+  const open = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
+  for (const { remotePort, server, bytesRead } of open) {
+    if (remotePort && !server) sum += bytesRead; // one that we opened
+  }
+  return sum;
 }
 
 // 3. Errors.

@@ -25,8 +25,8 @@ const consumers = [
 const waiting = [...consumers, "subscriber.ts", "server.ts"];
 const posix = process.platform === "win32" && "needs POSIX signals";
 
-/** A network between scripts and Redis. It can swallow all, and lead anew. */
-async function network(t: TestContext, to: number) {
+/** A network between scripts and Redis. It can swallow all, and lead anew; what Redis sends may take its time. */
+async function network(t: TestContext, to: number, bytesPerMs = 0) {
   const self = { port: 0, to, swallows: false };
   const sockets = new Set<Socket>();
   const server = createServer((near) => {
@@ -42,6 +42,9 @@ async function network(t: TestContext, to: number) {
       from.on("data", (chunk) => {
         lost ||= self.swallows;
         if (!lost) into.write(chunk);
+        if (bytesPerMs === 0 || from === near) return;
+        from.pause();
+        setTimeout(() => from.resume(), chunk.length / bytesPerMs);
       });
     }
   }).listen(0, "127.0.0.1");
@@ -117,6 +120,21 @@ onEachRedis("breaks", (get, kind) => {
       );
       assert.equal(lines.length, 2 * 2 + 1, self.err);
     }
+  });
+
+  test("a long message on a slow network arrives, though it takes longer than a break", async (t) => {
+    const client = await look(t, get().url);
+    const net = await network(t, get().port, 1000);
+    await Promise.all(consumers.map(async (file) => {
+      const e = { REDIS_URL: `redis://127.0.0.1:${net.port}/5`, ...names() };
+      const consumer = script(t, file, [], e);
+      await consumer.says("listen");
+      const before = performance.now();
+      await client.lPush(e.QUEUE, "x".repeat(7_000_000));
+      await consumer.says("0 characters)\n");
+      assert.ok(performance.now() - before > 6000);
+      assert.equal(consumer.err, "", file);
+    }));
   });
 
   test("a one-shot script gives the same network up in a few seconds", async (t) => {

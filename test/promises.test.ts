@@ -580,12 +580,10 @@ describe("Redis going away", { skip: noRedisServer }, () => {
           () =>
             plainOnes.some((one, i) => one.tasks.length > before[i]!) &&
             reliableOnes.some((one, i) => one.tasks.length > before[2 + i]!),
-          3000,
         );
         await until(
           "the subscribers",
           async () => await client.publish(plain.CHANNEL, what) === 2,
-          3000,
         );
       };
       await flows("at the start");

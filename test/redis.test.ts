@@ -247,7 +247,6 @@ describe("npm start", { skip: posix, concurrency: atOnce }, () => {
         await until(
           `${line}; it said ${plain()}`,
           () => line.test(plain()),
-          30_000,
         );
       }
       for (const link of ["prodcons", "pubsub"]) {

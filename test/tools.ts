@@ -30,7 +30,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 export async function until<T>(
   what: string,
   ready: () => T | Promise<T>,
-  ms = 30_000,
+  ms = 90_000, // beside other work, eight scripts may take 30 s to start
 ): Promise<NonNullable<T>> {
   for (const end = Date.now() + ms;;) {
     const found = await ready();
