@@ -104,7 +104,7 @@ export const server = http.createServer(async (req, res) => {
     await action(res);
   } catch (err) {
     newMaster(err);
-    answer(503, `也许没有送出 It may be sent or not: ${cause(err)}`);
+    answer(503, `是否送出不确定 It may be sent or not: ${cause(err)}`);
   }
 });
 

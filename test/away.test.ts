@@ -178,7 +178,7 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
           assert.ok(took < (away === "hangs" ? 6000 : 3000), `${took} ms`);
           assert.match(
             await answer.text(),
-            /^也许没有送出 It may be sent or not: /,
+            /^是否送出不确定 It may be sent or not: /,
           );
         }
         if (away === "hangs") {
