@@ -35,14 +35,13 @@ onEachRedis("part two", (get: () => Redis, kind) => {
     ], { REDIS_URL });
     const all = script(t, "extras/topic-subscriber.ts", [], { REDIS_URL });
     for (const each of [one, two, all]) await each.says("listen task channel");
-    const publish = async (topic: string, text: string) => {
-      const args = ["--channel", `${CHANNEL}.${topic}`, text];
-      const publisher = script(t, "publisher.ts", args, { REDIS_URL });
-      assert.equal(await publisher.status, 0);
-      return Number(/received by (\d+)/.exec(publisher.out)![1]);
-    };
-    assert.equal(await publish("sport", "goal"), 4);
-    assert.equal(await publish("sport.football", "end"), 3);
+    const args = ["--channel", `${CHANNEL}.sport`, "goal"];
+    const publisher = script(t, "publisher.ts", args, { REDIS_URL });
+    assert.equal(await publisher.status, 0);
+    assert.match(publisher.out, /received by 4/);
+    const football = `${CHANNEL}.sport.football`;
+    const client = await look(t, REDIS_URL);
+    assert.equal(await client.publish(football, "end"), 3);
     const line = (topic: string, text: string) =>
       `${CHANNEL}.${topic} -- ${text}`;
     const ours = () => all.tasks.filter((task) => task.startsWith(CHANNEL));
@@ -61,7 +60,7 @@ onEachRedis("part two", (get: () => Redis, kind) => {
     const answerers = [1, 2].map(() => script(t, "extras/answerer.ts", [], e));
     for (const answerer of answerers) await answerer.says("listen");
     // Processes are slow to start: most of them only ask as asker.ts does.
-    const plain = 100 - Math.max(4, soak(24, kind));
+    const plain = 100 - Math.max(2, soak(24, kind));
     const ids = Array.from({ length: plain }, () => randomUUID());
     const questions = ids.map((id, i) => `${id} ${i} a`);
     await client.lPush(e.QUEUE, questions);
