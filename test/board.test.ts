@@ -246,6 +246,8 @@ describe("board", {
     assert.ok(!ends.includes(1), String(ends));
     await Promise.all(two.map((one) => one.end("SIGKILL")));
     const work = ["--work-ms", "600000"];
+    // One that is dead, and had nothing in hand, is no figure.
+    await client.sAdd(`${e.QUEUE}:inhand`, "somebody");
     const reliable = script(t, "extras/reliable-consumer.ts", work, e);
     await reliable.says("listen");
     script(t, "consumer.ts", work, e);
