@@ -9,7 +9,8 @@
 import { randomInt } from "node:crypto";
 import http from "node:http";
 import { type AddressInfo, isIP } from "node:net";
-import { cause, connect, newMaster, print, settings } from "./config.ts";
+import { cause, complain, connect, newMaster } from "./config.ts";
+import { print, settings } from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, HOST, PORT } = settings(
   ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],
@@ -100,9 +101,7 @@ const server = http.createServer(async (req, res) => {
 });
 
 server.on("error", (err) => {
-  console.error(
-    `Cannot serve at ${HOST}:${PORT} (${cause(err)}). Try --port 0`,
-  );
+  complain(`Cannot serve at ${HOST}:${PORT} (${cause(err)}). Try --port 0`);
   process.exit(1);
 });
 server.listen(PORT, HOST, () => {

@@ -345,6 +345,10 @@ describe(
         second.err,
         /^Cannot serve at 127\.0\.0\.1:\d+ \(EADDRINUSE\)\. Try --port 0\n$/,
       );
+      // Also this line moves no cursor.
+      const third = script(t, "server.ts", ["--host", "\u001b[2Jx"], e);
+      assert.equal(await third.status, 1);
+      assert.match(third.err, /^Cannot serve at \\u001b\[2Jx:0 \(E\w+\)/);
     });
   },
 );
