@@ -9,14 +9,8 @@
 import { randomInt } from "node:crypto";
 import http from "node:http";
 import { type AddressInfo, isIP } from "node:net";
-import {
-  cause,
-  complain,
-  connect,
-  newMaster,
-  print,
-  settings,
-} from "./config.ts";
+import { cause, complain, connect, newMaster } from "./config.ts";
+import { print, settings } from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, HOST, PORT } = settings(
   ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],

@@ -199,6 +199,51 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
     },
   );
 
+  test(
+    "clicks while Redis is killed twice: what led back to the page is in the queue, and nothing that was not clicked",
+    {
+      skip: noRedisServer,
+    },
+    async (t) => {
+      const disk = ["--appendonly", "yes", "--appendfsync", "always"];
+      const server = await redis("redis-server", ...disk);
+      t.after(() => server.remove());
+      const e = { REDIS_URL: server.url, ...names(), PORT: "0" };
+      const page = script(t, "server.ts", [], e);
+      await page.says("page at");
+      const link = page.out.match(/http:\S+/)![0] + "prodcons";
+      const answers: Record<number, number> = { 302: 0, 503: 0 };
+      let on = true;
+      const visitors = [1, 2, 3, 4, 5].map(async () => {
+        while (on) {
+          const { status } = await fetch(link, { redirect: "manual" });
+          answers[status]!++;
+        }
+      });
+      for (let kill = 1; kill <= 2; kill++) {
+        const before = { ...answers };
+        await until("clicks", () => answers[302]! > before[302]! + 50);
+        await server.stop();
+        await until("refusals", () => answers[503]! > before[503]! + 50);
+        await server.start();
+      }
+      const before = answers[302]!;
+      await until("clicks again", () => answers[302]! > before + 50);
+      on = false;
+      await Promise.all(visitors);
+      const client = await look(t, server.url);
+      const length = await client.lLen(e.QUEUE);
+      const said = `${JSON.stringify(answers)}, ${length} in the queue`;
+      t.diagnostic(said);
+      assert.deepEqual(Object.keys(answers), ["302", "503"]);
+      // Of those whose reply was under way, at most all are in the queue.
+      assert.ok(
+        length >= answers[302]! && length <= answers[302]! + 2 * 5,
+        said,
+      );
+    },
+  );
+
   test("a subscriber that Redis has cut off says in one line that messages were missed, and goes on", async (t) => {
     const server = await redis(kinds[0]!);
     t.after(() => server.remove());
@@ -345,6 +390,10 @@ describe(
         second.err,
         /^Cannot serve at 127\.0\.0\.1:\d+ \(EADDRINUSE\)\. Try --port 0\n$/,
       );
+      // Also this line moves no cursor.
+      const third = script(t, "server.ts", ["--host", "\u001b[2Jx"], e);
+      assert.equal(await third.status, 1);
+      assert.match(third.err, /^Cannot serve at \\u001b\[2Jx:0 \(E\w+\)/);
     });
   },
 );

@@ -454,6 +454,22 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
     );
   });
 
+  test(`${soak(2000, kind)} identical messages are done as often as there are of them, also when a consumer is killed`, async (t) => {
+    const e = { ...env(), WORK_MS: "5" }, client = await look(t, e.REDIS_URL);
+    const count = soak(2000, kind);
+    const three = [1, 2, 3].map(() => script(t, reliable, [], e));
+    await Promise.all(three.map((consumer) => consumer.says("listen")));
+    await client.lPush(e.QUEUE, Array(count).fill("same"));
+    await until("a tenth", () => three[0]!.done.length > count / 10);
+    await three[0]!.end("SIGKILL");
+    const done = () => three.flatMap((consumer) => consumer.done).length;
+    await until("all done", () => done() >= count);
+    await Promise.all(three.map((consumer) => consumer.end()));
+    assert.equal(await client.lLen(e.QUEUE), 0);
+    // Killed after its print and before its LREM: that one comes again.
+    assert.ok(done() <= count + 1, `${done()}`);
+  });
+
   test("a message that is not UTF-8 is printed once and leaves nothing behind, also when it is taken up from a dead consumer", async (t) => {
     const e = env(), client = await look(t, e.REDIS_URL);
     const gbk = Buffer.from([0xd6, 0xd0, 0xce, 0xc4]);
