@@ -20,9 +20,9 @@ const stop = stopGently();
 print("listen task queue");
 
 while (!stop.aborted) {
-  // 没有消息就等 Waits for a message, half a second at most, then looks at
-  // `stop` (Ctrl-C). To end in the middle of a BLPOP could lose a message that
-  // Redis has just sent.
+  // 没有消息就等 Waits for a message, half a second at most, then looks
+  // at `stop` (Ctrl-C). To end in the middle of a BLPOP could lose a message
+  // that Redis has just sent.
   const taken = ORDER === "lifo"
     ? rcon.blPop(QUEUE, 0.5)
     : rcon.brPop(QUEUE, 0.5);

@@ -1,4 +1,4 @@
-// Subscriber (订阅者): hears what is published while it listens, and prints it.
+// Subscriber (订阅者): prints what is published while it listens.
 //
 //   Redis:    SUBSCRIBE task:pubsub:channel
 //             https://redis.io/docs/latest/commands/subscribe/
@@ -12,8 +12,8 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 订阅频道 The first subscription is ours to repeat: retry gives null. After
-// that node-redis subscribes again by itself when the connection was away.
+// 订阅频道 The first subscription is ours to repeat: retry gives null.
+// Then node-redis subscribes again by itself after the connection was away.
 const hear = (task: string) => void print("Task get", task);
 while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null);
 print("listen task channel");

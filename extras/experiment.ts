@@ -44,7 +44,8 @@ const words = {
     unknown: "没有这个实验；npm run experiment 列出全部",
     who:
       "你只要输入猜测。行首的字母表示终端：R 是 Redis，其余的由我们替你输入。",
-    page: "想看它动起来，就在浏览器里打开这个地址，放在终端旁边：",
+    page: "想看它动起来，" +
+      "就在浏览器里打开这个地址，放在终端旁边：",
     ask: "你猜会怎样？输入后按回车：",
     wait: "等它打印",
     none: "没有安装：这一部分不演示，只显示。",
@@ -52,7 +53,8 @@ const words = {
     was: "实际上：",
     same: "每一行都和预期的一样。",
     other: "和预期的不一样：",
-    own: "自己动手：先在一个单独的终端里启动 npx tsx extras/redis.ts。",
+    own: "自己动手：" +
+      "先在一个单独的终端里启动 npx tsx extras/redis.ts。",
   },
 };
 
