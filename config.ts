@@ -22,9 +22,9 @@ const whole = (min: number, max: number) =>
   ).transform(Number);
 const error = "must look like redis://localhost:6379/5, or rediss: for TLS; " +
   "special characters of a password are %-encoded";
-const like = { error, abort: true };
-// After redis:// comes anything but / ? # and a % without its two digits, then
-// perhaps a / and the number of a database. With +cluster, several addresses.
+const like = { error, abort: true }; // abort: one complaint is enough
+// After redis:// no / ? # and only valid %xx, then perhaps a / and the number
+// of a database. With +cluster: several addresses, and no database.
 const redisUrl = z.url(like)
   .regex(/^rediss?:\/\/([^/?#%]|%[\da-f]{2})+(\/\d*)?$/i, like)
   .or(text.regex(/^rediss?\+cluster:\/\/([^/?#%]|%[\da-f]{2})+$/i, error));
@@ -37,18 +37,19 @@ export const schema = z.object({
   ORDER: z.enum(["lifo", "fifo"], "must be lifo or fifo").default("lifo")
     .describe("of a backlog, the newest first as in the articles, or oldest"),
   WORK_MS: whole(0, 3_600_000).default(0).describe("work on a message, in ms"),
+  CHANNEL: text.default("task:pubsub:channel").describe("where to publish"),
+  HOST: text.default("127.0.0.1").describe("the address of the page"),
+  PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
+  // For extras/ only.
   LEASE_MS: whole(1000, 3_600_000).default(10_000)
     .describe("how soon another takes up what a dead one had in hand, in ms"),
   BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
-  CHANNEL: text.default("task:pubsub:channel").describe("where to publish"),
   WAIT_MS: whole(1, 3_600_000).default(5000).describe("for an answer, in ms"),
   STREAM: text.default("task:stream").describe("the stream of messages"),
   GROUP: text.default("workers").describe("each group gets all messages"),
   FROM: z.enum(["first", "new"], "must be first or new").default("first")
     .describe("where a group begins that did not exist"),
   TRIES: whole(1, 1000).default(3).describe("then it goes to the dead letters"),
-  HOST: text.default("127.0.0.1").describe("the address of the page"),
-  PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
 });
 type Settings = z.output<typeof schema>;
 
@@ -78,7 +79,8 @@ export function settings(
       const lines = readFileSync(process.argv[1]!, "utf8").split(/\r?\n/);
       const header = lines.slice(0, lines.indexOf(""));
       console.log(header.map((line) => line.slice(3)).join("\n"));
-      console.log(`\nFlags, or variables: ${argument}`);
+      if (argument) console.log(`\nArguments: ${argument}`);
+      console.log("\nFlags, or variables:");
       for (const name of names) {
         const setting = schema.shape[name];
         console.log(`  --${flag(name)} (or ${name}): ${setting.description}`);
@@ -115,17 +117,18 @@ const clients: { renew(): void }[] = [];
  * @param url the setting REDIS_URL
  * @param options `wait: true`, for scripts that run on: wait for Redis, now and
  *   whenever it goes away; otherwise the script ends when there is none
- * @returns https://redis.io/docs/latest/develop/clients/nodejs/; a command is
- *   rejected while Redis is away, and when the connection breaks under it
+ * @returns https://redis.io/docs/latest/develop/clients/nodejs/, a client; its
+ *   commands reject while Redis is away, and when the connection breaks
  */
 export async function connect(url: string, { wait = false } = {}) {
   where = url.replace(/\/\/.*@/, "//");
+  // The cluster's client offers the same, as far as we use it.
   const { createClient } = await import(
     url.includes("+cluster:") ? "./extras/cluster-client.ts" : "redis"
   ) as typeof import("redis");
   const rcon = createClient({
     url,
-    // None: it would end no command that is written, and costs a timer each.
+    // None: it stops no command that is sent already, and costs a timer each.
     commandOptions: { timeout: 0 },
     // Of Redis Enterprise only; its preparation fails with an IPv6 address.
     maintNotifications: "disabled",
@@ -134,7 +137,7 @@ export async function connect(url: string, { wait = false } = {}) {
     socket: { connectTimeout: 1400, reconnectStrategy: 300 }, // ms
   });
 
-  let silent = 0; // looks without an answer
+  let silent = 0; // pings without an answer
   let bytes = 0; // that have come in
   for (const name of ["connect", "reconnecting", "error", "ready"]) {
     rcon.on(name, () => silent = 0);
@@ -151,16 +154,16 @@ export async function connect(url: string, { wait = false } = {}) {
     if (last) complain("Redis is there.");
   });
 
-  // A network that swallows everything closes nothing: no answer to a PING, not
-  // even a no, for four seconds is a break. Looks are counted, not time: that
-  // goes on while this script is held up (Ctrl-Z) and an answer waits unread.
+  // A dead network closes nothing: 4 s without any answer to PING are a break,
+  // 2 s while connecting or stopping. Pings are counted, not time: while this
+  // script is held up (Ctrl-Z), the answers lie there unread.
   setInterval(() => {
-    const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3; // looks
+    const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
     if (rcon.isOpen && silent++ >= patience) {
       renew();
       away(new Error("no answer"));
     }
-    // The answer waits behind a long message, as long as that comes in.
+    // While a long message comes in, the answer is behind it.
     const before = bytes;
     bytes = received();
     if (bytes > before + 10_000) silent = 0;
@@ -180,12 +183,12 @@ export async function connect(url: string, { wait = false } = {}) {
   return rcon;
 }
 
-/** All bytes that have come in, on connections to Redis. */
+/** All bytes that have come in, by connections that we opened. */
 function received() {
   let sum = 0;
   const open = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
   for (const { remotePort, server, bytesRead } of open) {
-    if (remotePort && !server) sum += bytesRead; // one that we opened
+    if (remotePort && !server) sum += bytesRead;
   }
   return sum;
 }
@@ -195,22 +198,22 @@ function received() {
 /** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown): never {
   const said = err instanceof ErrorReply;
-  complain(said ? no(err) : `Cannot reach ${reason(err)}`);
+  complain(said ? refusal(err) : `Cannot reach ${reason(err)}`);
   process.exit(1);
 }
-const no = (err: unknown) => `Redis at ${where} says: ${cause(err)}`;
+const refusal = (err: unknown) => `Redis at ${where} says: ${cause(err)}`;
 
 const reason = (err: unknown) =>
   `Redis at ${where} (${cause(err)}). None on this machine? Start one: ` +
   `npx tsx extras/${where.includes("+cluster:") ? "cluster" : "redis"}.ts` +
   (where === "redis://localhost:6379/5" ? "" : ` --redis-url ${where}`);
 
-/** For a loop's command: what passes gives null, to go on; the rest fails. */
+/** For a loop: a passing error waits 100 ms and gives null; others fail. */
 export async function retry(err: unknown): Promise<null> {
   if (refused(err) || err instanceof TypeError) fail(err);
   if (err instanceof ErrorReply) {
     if (performance.now() > troubled + 5000) {
-      complain(`${no(err)}; trying again`);
+      complain(`${refusal(err)}; trying again`);
     }
     troubled = performance.now();
     newMaster(err);
@@ -218,7 +221,7 @@ export async function retry(err: unknown): Promise<null> {
   if (!stop.signal.aborted) await sleep(100);
   return null;
 }
-let troubled = -Infinity; // since when: said again after 5 s without a no
+let troubled = -Infinity; // when Redis last said no; told after 5 s of none
 
 /** Behind one address, only a new connection reaches a new master. */
 export function newMaster(err: unknown) {
@@ -239,6 +242,7 @@ export function cause(err: unknown): string {
   const { errors, code, message, name } = err as AggregateError & {
     code?: string;
   };
+  // node-redis's, for a reply that it cannot read.
   if (err instanceof TypeError) return "not an answer of Redis; is it full?";
   // What Redis does not understand it repeats, the password, too.
   const said = message.replace(/,? with args beginning with.*/s, "");
@@ -274,7 +278,7 @@ function visible(word: unknown) {
     const length = text.length.toLocaleString("en");
     text = `${text.slice(0, 1000)}… (${length} characters)`;
   }
-  // Controls, line ends, halves of a character, and turns of direction.
+  // Controls, line and paragraph ends, lone surrogates, bidi controls.
   return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu, (c) => {
     if (c === "\n") return "\\n";
     return "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0");

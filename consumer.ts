@@ -4,8 +4,8 @@
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx consumer.ts    Ctrl-C ends it, after the message in hand
 //   Partner:  npx tsx producer.ts    in another terminal, or server.ts
-//   Delivery: at most once: each message goes to one consumer; a crash loses
-//             the one in hand.
+//   Delivery: at most once: each message goes to one consumer; a crash, or a
+//             break of the connection, can lose the one in hand.
 //   Order:    LPUSH and BLPOP both work at the left end, so of a backlog the
 //             newest comes first (a stack). --order fifo: the oldest.
 
@@ -20,13 +20,12 @@ const stop = stopGently();
 print("listen task queue");
 
 while (!stop.aborted) {
-  // 没有消息就等 Waits for a message, half a second at most, then looks
-  // at `stop` (Ctrl-C). To end in the middle of a BLPOP could lose a message
-  // that Redis has just sent.
-  const taken = ORDER === "lifo"
+  // 没有消息就等 Waits half a second at most, then checks `stop`: to break
+  // off a BLPOP could lose a message that Redis has just sent.
+  const taking = ORDER === "lifo"
     ? rcon.blPop(QUEUE, 0.5)
     : rcon.brPop(QUEUE, 0.5);
-  const task = await taken.catch(retry);
+  const task = await taking.catch(retry); // null: nothing yet, or once more
   if (task === null) continue;
 
   await print("Task get", task.element); // before the next one is taken
@@ -35,4 +34,4 @@ while (!stop.aborted) {
     await print("Task done", task.element);
   }
 }
-process.exit();
+process.exit(); // the connection would keep us here

@@ -4,12 +4,12 @@
 //             https://redis.io/docs/latest/commands/lpush/
 //   Run:      npx tsx producer.ts    or: npx tsx producer.ts "order 1001"
 //   Partner:  npx tsx consumer.ts    in another terminal, before or after
-//   Delivery: a message that is printed here is in the queue, where it waits.
+//   Delivery: a message that is printed here was queued; it waits to be taken.
 
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";
 
-// 设置 Settings are flags or variables; what else was typed is `args`.
+// 设置 Flags or environment variables; what else was typed is `args`.
 const { REDIS_URL, QUEUE, args } = settings(
   ["REDIS_URL", "QUEUE"],
   "[message …]",
@@ -19,7 +19,7 @@ const rcon = await connect(REDIS_URL);
 // 随机数 a random digit, as in the articles
 const messages = args.length > 0 ? args : [String(randomInt(10))];
 for (const elem of messages) {
-  // 推入队列左端 onto the left end of the list
+  // 推入队列左端 onto the left end of the list (fail ends the script)
   const length = await rcon.lPush(QUEUE, elem).catch(fail);
   print("lpush", QUEUE, "--", elem, `(queue length ${length})`);
 }

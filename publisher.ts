@@ -3,7 +3,7 @@
 //   Redis:    PUBLISH task:pubsub:channel 7
 //             https://redis.io/docs/latest/commands/publish/
 //   Run:      npx tsx publisher.ts     or: npx tsx publisher.ts "news 1"
-//   Partner:  npx tsx subscriber.ts    in another terminal, before
+//   Partner:  npx tsx subscriber.ts    in another terminal, first
 //   Delivery: at most once: who is subscribed now gets it; nothing is kept.
 
 import { randomInt } from "node:crypto";

@@ -4,7 +4,7 @@
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
 //   Delivery: a click that leads back to the page was sent, once; one that is
-//             answered by an error may have been sent or not.
+//             answered by 503 may have been sent or not.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
@@ -57,29 +57,29 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/pubsub", pubsub],
 ]);
 
-/** Any site may give its own name to this machine, but not to an address. */
+/** Against DNS rebinding: a foreign name can lead here, an address can't. */
 function isOurs({ host = "" }: http.IncomingHttpHeaders) {
   // Without the port, and an IPv6 address without its brackets.
   const name = host.replace(/:\d+$/, "").replace(/[[\]]/g, "");
   return isIP(name) > 0 || name === "localhost" || name === HOST;
 }
 
-/** Whether a person asks, by a click on our page or by typing the address. */
-function isPerson(headers: http.IncomingHttpHeaders) {
+/** Against CSRF: a click on our page, or the address typed in (or curl). */
+function isWanted(headers: http.IncomingHttpHeaders) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  // A form, script or WebSocket says which page it comes from; ours is meant.
+  // Origin (it has no / at its end) or Referer names the page that asks.
   const page = origin || referer;
   if (page && !`${page}/`.startsWith(`http://${host}/`)) return false;
   // A browser may fetch ahead, before anybody clicks (x-moz: old Firefox).
   if (headers["sec-purpose"] || headers["x-moz"]) return false;
   if (site) return ["same-origin", "none"].includes(site); // none: typed in
-  // Over http, browsers say the site only to this machine. To another one, any
-  // site's <img> comes without a word: there it takes our page's Referer.
+  // Over http, browsers send it to this machine only. To another one, a foreign
+  // <img> could look like a typed address: there it takes our Referer.
   return referer !== undefined || /^(localhost|127\.|\[::1])/.test(host);
 }
 
 export const server = http.createServer(async (req, res) => {
-  // In no other site's frame, never from a cache, our Referer only to us.
+  // In no frame, never from a cache, our Referer only to us.
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Cache-Control", "no-store");
   res.setHeader("Referrer-Policy", "same-origin");
@@ -87,11 +87,11 @@ export const server = http.createServer(async (req, res) => {
   const answer = (status: number, text: string) =>
     res.writeHead(status).end(text);
 
-  if (!isOurs(req.headers)) return answer(403, "Open it as localhost.");
+  if (!isOurs(req.headers)) return answer(403, "Open it by its IP.");
   const path = req.url?.split("?")[0] ?? "/";
   const action = routes.get(path);
   if (!action || req.method !== "GET") return answer(404, "The page is at /");
-  if (path !== "/" && !isPerson(req.headers)) {
+  if (path !== "/" && !isWanted(req.headers)) {
     return answer(403, "A message is sent by a click on the page, at /");
   }
   try {

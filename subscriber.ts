@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/subscribe/
 //   Run:      npx tsx subscriber.ts    Ctrl-C ends it
 //   Partner:  npx tsx publisher.ts     in another terminal, or server.ts
-//   Delivery: at most once: each subscriber gets each message; what is
+//   Delivery: at most once: each subscriber gets each message. What is
 //             published while it is away, it never gets.
 
 import { complain, connect, print, retry, settings } from "./config.ts";
@@ -12,16 +12,16 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 订阅频道 The first subscription is ours to repeat: retry gives null.
-// Then node-redis subscribes again by itself after the connection was away.
+// 订阅频道 Until it succeeds (retry gives null). Later, after a break,
+// node-redis subscribes again by itself.
 const hear = (task: string) => void print("Task get", task);
 while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null);
 print("listen task channel");
 
 const missed =
   "The connection was away: what was published meanwhile is missed.";
-rcon.on("ready", () => complain(missed)); // from now on: connected again
+rcon.on("ready", () => complain(missed)); // each time it is connected again
 
-// Who does not read our lines holds us up, as a terminal does; otherwise they
-// would fill our memory. At its limit Redis cuts us off, and we say so.
+// A pipe that nobody reads blocks us, as a terminal does, or its lines would
+// fill our memory. If it lasts, Redis cuts us off. (Node has no public API.)
 Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);

@@ -22,8 +22,7 @@ print("listen task channel", ...patterns);
 
 const missed =
   "The connection was away: what was published meanwhile is missed.";
-rcon.on("ready", () => complain(missed)); // from now on: connected again
+rcon.on("ready", () => complain(missed)); // each time it is connected again
 
-// Who does not read our lines holds us up, as a terminal does; otherwise they
-// would fill our memory. At its limit Redis cuts us off, and we say so.
+// A pipe that nobody reads blocks us: see subscriber.ts.
 Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
