@@ -153,7 +153,7 @@ function plain(text: string) {
   const bare = text.replace(/```\w*\n|```|\*\*/g, "")
     .replace(/\*([^*`]+)\*/g, "$1") // *emphasis*, but not `news.*`
     .replace(/\[(.*?)\]\(.*?\)/g, "$1").replaceAll("`", "");
-  const width = Math.min(process.stdout.columns ?? Infinity, 100);
+  const width = Math.min(process.stdout.columns || Infinity, 100);
   let column = 0;
   return bare.trim().replace(/\n| ?[^ \n]+/g, (word) => {
     column = word === "\n" ? 0 : column + word.length;
