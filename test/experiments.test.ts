@@ -15,6 +15,7 @@ import {
   freePort,
   hasRedisServer,
   kinds,
+  long,
   look,
   redis,
   root,
@@ -72,7 +73,7 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
       "needs redis-server and redis-cli on the PATH";
     // A short run takes each in one language, a long one in both.
     const odd = Number(number) % 2 === 1;
-    for (const lang of process.env.SOAK ? ["en", "zh"] : [odd ? "en" : "zh"]) {
+    for (const lang of long ? ["en", "zh"] : [odd ? "en" : "zh"]) {
       test(`experiment ${number}, ${lang}`, { skip }, async (t) => {
         const out = await perform(t, number, ["--lang", lang]);
         const same = lang === "en"
@@ -86,7 +87,7 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
         assert.ok(three! < alone! * 2 / 3, `one ${alone} s, three ${three} s`);
       });
     }
-    if (process.env.SOAK && count && !needsServer(one)) {
+    if (long && count && !needsServer(one)) {
       test(`experiment ${number}, on ${kinds[0]}`, async (t) => {
         const server = await redis(kinds[0]!);
         t.after(() => server.remove());

@@ -20,6 +20,7 @@ import {
   exec,
   found,
   freePort,
+  long,
   look,
   names,
   redis,
@@ -32,7 +33,7 @@ const needed = ["redis-server", "redis-sentinel", "haproxy"];
 const missing = needed.filter((command) => !found(command)).join(", ");
 const skip = missing !== "" && `needs ${missing} on the PATH`;
 const rounds = process.env.LONG ? 9 : 1;
-const rarely = !process.env.SOAK && !process.env.LONG &&
+const rarely = !long && !process.env.LONG &&
   "SOAK=1 and LONG=1 do this, too";
 
 // As README's paragraph on high availability has them, but for the ports.

@@ -15,9 +15,13 @@ import { schema } from "../config.ts";
 export const root = fileURLToPath(new URL("..", import.meta.url));
 /** How many tests of one file run at once: each has several processes, and a busy machine answers late. */
 export const atOnce = Math.min(4, availableParallelism());
-/** The counts of a long run (SOAK=1, on redis-server where there is one), and a tenth of them otherwise. */
+/** A long run: SOAK=1 for all files, or for some: SOAK=promises,away. */
+const { SOAK } = process.env;
+export const long = SOAK === "1" ||
+  Boolean(SOAK?.split(",").some((name) => process.argv[1]?.includes(name)));
+/** The counts of a long run, on redis-server where there is one; a tenth of them otherwise. */
 export const soak = (count: number, kind = kinds[0]) =>
-  process.env.SOAK && kind === kinds[0] ? count : Math.ceil(count / 10);
+  long && kind === kinds[0] ? count : Math.ceil(count / 10);
 
 // Every process that a test starts, so that none is left, also when the test run itself fails.
 const running = new Set<ChildProcess>();
