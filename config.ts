@@ -257,13 +257,20 @@ export function cause(err: unknown): string {
  * @returns when it is written
  */
 export function print(...words: unknown[]): Promise<void> {
-  const line = words.map(visible).join(" ") + "\n";
-  process.stdout.cork();
-  process.nextTick(() => process.stdout.uncork());
-  return new Promise((done) =>
-    process.stdout.write(line, (err) => err || done())
-  );
+  if (lines === "") {
+    written = new Promise((done) =>
+      process.nextTick(() => {
+        process.stdout.write(lines, (err) => err || done());
+        lines = "";
+      })
+    );
+  }
+  lines += words.map(visible).join(" ") + "\n";
+  return written;
 }
+let lines = "";
+let written = Promise.resolve();
+
 // Nobody reads any more (`… | head`): take no further message.
 process.stdout.on("error", () => process.exit(1));
 
