@@ -26,7 +26,7 @@ while (!stop.aborted) {
   const question = words.join(" ");
 
   await print("Task get", question);
-  await sleep(WORK_MS);
+  await sleep(WORK_MS); // stands for real work: the question backwards
   const answer = [...question].reverse().join("");
 
   // Both or neither: an answer without an end would stay for ever.

@@ -22,7 +22,7 @@ for (const question of args.length > 0 ? args : [String(randomInt(10))]) {
   await rcon.lPush(QUEUE, `${id} ${question}`).catch(fail);
   print("ask", id, "--", question);
 
-  // In parts: after four seconds without a word, connect() assumes a break.
+  // Half a second at a time: a longer BLPOP would hold up connect()'s PINGs.
   let answer = null;
   for (let left = WAIT_MS; left > 0 && answer === null; left -= 500) {
     const seconds = Math.min(left, 500) / 1000;

@@ -151,7 +151,8 @@ function fits(wanted: string, line: string) {
 /** Markdown as one reads it in a terminal: no marks, and no word cut. */
 function plain(text: string) {
   const bare = text.replace(/```\w*\n|```|\*\*/g, "")
-    .replace(/\*([^*`]+)\*/g, "$1") // *emphasis*, but not `news.*`
+    // *emphasis*, but not the `*` of commands
+    .replace(/(`[^`]*`)|\*([^*]+)\*/g, (_, code, word) => code ?? word)
     .replace(/\[(.*?)\]\(.*?\)/g, "$1").replaceAll("`", "");
   const width = Math.min(process.stdout.columns || Infinity, 100);
   let column = 0;
@@ -401,10 +402,10 @@ for (let i = 0; i < parts.length; i += 2) {
     guess = "";
   }
   const steps = part === "Do" ? stepsOf(body) : [];
-  // What one waits for would give the answer away.
+  // What one waits for would give the answer away; the rest needs no numbers.
   const lines = body.split("\n").filter((line) =>
     !steps.some((step) => step.line === line && step.wait.length > 0)
-  );
+  ).map((line) => steps.length > 0 ? line.replace(/^\d+\. /, "") : line);
   // What the terminals print has just been seen.
   const seen = part === "See" && isPerformed ? /^\*\*[A-Z]/m : /$^/;
   console.log(plain(shift(lines.join("\n").split(seen)[0]!)));

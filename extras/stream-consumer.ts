@@ -1,6 +1,6 @@
 // Stream consumer: a member of a group. Each group gets all, its members share.
 //
-//   Redis:    XREADGROUP GROUP workers ID … STREAMS task:stream >, XACK
+//   Redis:    XREADGROUP GROUP workers MEMBER STREAMS task:stream >, XACK
 //             https://redis.io/docs/latest/commands/xreadgroup/
 //   Run:      npx tsx extras/stream-consumer.ts    or with: --group audit
 //   Partner:  npx tsx extras/stream-producer.ts    before or after
@@ -25,6 +25,7 @@ const rcon = await connect(REDIS_URL, { wait: true });
 const stop = stopGently();
 const me = randomUUID();
 
+// "0" is the beginning, "$" the end. BUSYGROUP: the group exists already.
 const create = (from: string) =>
   rcon.xGroupCreate(STREAM, GROUP, from, { MKSTREAM: true })
     .catch((err) => cause(err).startsWith("BUSYGROUP") ? "there" : retry(err));

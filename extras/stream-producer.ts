@@ -8,7 +8,7 @@
 //   Delivery: a message that is printed here is in the stream. It stays there,
 //             also when it was read, until MAXLEN cuts it off: the stream keeps
 //             about the newest 10,000. What a slow group has not read by then
-//             it never gets; what it has in hand, nobody can take over.
+//             it never gets; what is cut off in hand, nobody can take over.
 
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "../config.ts";
@@ -19,7 +19,7 @@ const { REDIS_URL, STREAM, args } = settings(
 );
 const rcon = await connect(REDIS_URL);
 
-// ~ cuts off only where it is cheap: whole nodes of the stream.
+// ~ cuts off only where it is cheap: whole blocks of the stream.
 const TRIM = {
   strategy: "MAXLEN",
   strategyModifier: "~",

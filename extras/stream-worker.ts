@@ -24,6 +24,7 @@ const rcon = await connect(REDIS_URL, { wait: true });
 const stop = stopGently();
 const me = randomUUID();
 
+// As in stream-consumer.ts.
 const create = (from: string) =>
   rcon.xGroupCreate(STREAM, GROUP, from, { MKSTREAM: true })
     .catch((err) => cause(err).startsWith("BUSYGROUP") ? "there" : retry(err));
@@ -48,20 +49,21 @@ function text({ message }: Message) {
 }
 
 /** One message that some member has had for longer than LEASE_MS. */
-let due = 0;
+let due = 0; // when to look again; at once, as long as there is one
 async function takeOver() {
   const range = ["-", "+", 1, { IDLE: LEASE_MS }] as const;
   const [old] = await rcon.xPendingRange(STREAM, GROUP, ...range);
   if (!old) due = performance.now() + LEASE_MS / 4;
   if (!old) return null;
-  // Unless another was faster; each time counts as a try.
+  // Nothing, if another was faster. Each XCLAIM counts as a try.
   const [task] = await rcon.xClaim(STREAM, GROUP, me, LEASE_MS, old.id);
   if (task && old.deliveriesCounter >= TRIES) return await putAside(task);
   return task;
 }
 
-// Unless another has done it. If XADD fails this ends, and the message stays
-// in hand; MULTI would go on with XACK, and lose it.
+// Redis runs this as one step: if it is still ours, copy it, acknowledge it.
+// If XADD fails this ends, and the message stays in hand; MULTI would go on
+// with XACK, and lose it.
 const SCRIPT = `local stream, group, me, id = KEYS[1], unpack(ARGV)
   if #redis.call("XPENDING", stream, group, id, id, 1, me) == 0 then return end
   local fields = redis.call("XRANGE", stream, id, id)[1][2]
@@ -76,7 +78,8 @@ async function putAside(task: Message) {
   if (state) await print("Task dead", text(task), `(after ${TRIES} tries)`);
 }
 
-// What we work on stays young, so that nobody takes it over: we live.
+// What we work on stays young, so that nobody takes it over: XCLAIM by us
+// begins its idle time anew; with JUSTID it counts no try.
 let hand = "";
 setInterval(() => {
   if (hand) rcon.xClaimJustId(STREAM, GROUP, me, 0, hand).catch(again);
@@ -95,6 +98,7 @@ while (!stop.aborted) {
   if (fails) await print("Task failed", text(task));
   else if (WORK_MS > 0) await print("Task done", text(task));
   hand = "";
+  // What fails gets no XACK: it comes again after LEASE_MS.
   if (!fails) acked = rcon.xAck(STREAM, GROUP, task.id).catch(again);
 }
 await acked;
