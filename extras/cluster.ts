@@ -81,11 +81,12 @@ await promisify(execFile)("redis-cli", [
   ...["--cluster-replicas", "1", "--cluster-yes"],
 ]).catch((err) => end(cause(err) === "ENOENT" ? missing : cause(err)));
 
+const cli = async (port: number, ...command: string[]) =>
+  (await promisify(execFile)("redis-cli", ["-p", `${port}`, ...command]))
+    .stdout;
 /** From now on two seconds of silence are a death; to join takes longer. */
 const quicken = (port: number) =>
-  promisify(execFile)("redis-cli", [
-    ...["-p", String(port), "CONFIG", "SET", "cluster-node-timeout", "2000"],
-  ]);
+  cli(port, "CONFIG", "SET", "cluster-node-timeout", "2000");
 await Promise.all(ports.map(quicken));
 
 /** What a living node says about who has which slots. */
@@ -104,10 +105,18 @@ async function ask() {
   const up = info.includes("cluster_state:ok");
   return { slots, slot, up, master: own?.master.port };
 }
+/** Only a replica that has everything can follow its master. */
+async function isReady() {
+  const infos = await Promise.all(
+    now.slots.map(({ master }) => cli(master.port, "INFO", "replication")),
+  );
+  return now.up &&
+    now.slots.every(({ replicas }, i) =>
+      replicas.length > 0 && infos[i]!.includes("state=online")
+    );
+}
 let now = await ask();
-while (
-  !now.up || now.slots.some(({ replicas }) => replicas.length === 0)
-) {
+while (!await isReady()) {
   await sleep(100);
   now = await ask();
 }

@@ -275,11 +275,13 @@ function start(name: string, command: string) {
   }
 }
 
-/** Waits for it; in vain, when nothing has happened for so long (ms). */
+/** Waits for it; in vain, when nothing happens for so long (ms). */
 async function until(ready: () => boolean, patience = 30_000) {
-  moment = Date.now();
+  const begin = moment = Date.now();
   while (!ready()) {
-    if (Date.now() > moment + patience) return false;
+    // What is said again and again is not what is waited for.
+    const last = Math.min(moment, begin + 3 * patience);
+    if (Date.now() > last + patience) return false;
     await sleep(10);
   }
   return true;

@@ -156,6 +156,9 @@ async function count(
 
   const pusher = script(t, "test/pusher.ts", [], env);
   await pusher.says("ok 1000 ");
+  // Longer than it takes to call a silence a break: there is none.
+  await sleep(6000);
+  for (const one of all) assert.equal(one.err, "");
   const more = await act(QUEUE) ?? [];
   pusher.child.kill("SIGTERM");
   await pusher.says(/^end$/m);
