@@ -2,7 +2,7 @@
 //
 //   Articles:  rcon = redis.StrictRedis(host='localhost', db=5)
 //              prodcons_queue = 'task:prodcons:queue'
-//   Run:       nothing to run here; each script imports from it. In its order:
+//   Run:       nothing to run here; each script imports from it. In this order:
 //              settings, connect to Redis, errors, print, stop.
 
 import { readFileSync } from "node:fs";
@@ -20,18 +20,19 @@ const whole = (min: number, max: number) =>
     (digits) => /^\d+$/.test(digits) && +digits >= min && +digits <= max,
     `must be a whole number from ${min} to ${max}`,
   ).transform(Number);
-const error = "must look like redis://localhost:6379/5, or rediss: for TLS; " +
-  "special characters of a password are %-encoded";
-const like = { error, abort: true }; // abort: one complaint is enough
-// After redis:// no / ? # and only valid %xx, then perhaps a / and the number
-// of a database. With +cluster: several addresses, and no database.
-const redisUrl = z.url(like)
-  .regex(/^rediss?:\/\/([^/?#%]|%[\da-f]{2})+(\/\d*)?$/i, like)
-  .or(text.regex(/^rediss?\+cluster:\/\/([^/?#%]|%[\da-f]{2})+$/i, error));
+// After redis:// no / ? # or space and only valid %xx, then perhaps a / and the
+// number of a database. With +cluster: several addresses, and no database.
+const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
+const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-fA-F]{2})+$/;
+const address = z.string().refine(
+  (url) => cluster.test(url) || (one.test(url) && URL.canParse(url)),
+  "must look like redis://localhost:6379/5, or rediss: for TLS; special " +
+    "characters of a password are %-encoded",
+);
 
 /** Each setting: its check, its default, and what it is. */
 export const schema = z.object({
-  REDIS_URL: redisUrl.default("redis://localhost:6379/5")
+  REDIS_URL: address.default("redis://localhost:6379/5")
     .describe("where Redis is; article 1 uses db 5, article 2 db 1"),
   QUEUE: text.default("task:prodcons:queue").describe("the list of messages"),
   ORDER: z.enum(["lifo", "fifo"], "must be lifo or fifo").default("lifo")
@@ -107,9 +108,9 @@ export function settings(
 
 // 2. Redis.
 
-let where = ""; // REDIS_URL without user and password
-const waiting = new Set<unknown>(); // clients without Redis
-const clients: { renew(): void }[] = [];
+let where = ""; // REDIS_URL without user and password, for the errors below
+const waiting = new Set<unknown>(); // clients that have no connection now
+const renewals: (() => unknown)[] = []; // each gives one client a new one
 
 /**
  * Connects to Redis. What it refuses, a wrong password for example, ends the
@@ -123,10 +124,10 @@ const clients: { renew(): void }[] = [];
 export async function connect(url: string, { wait = false } = {}) {
   where = url.replace(/\/\/.*@/, "//");
   // The cluster's client offers the same, as far as we use it.
-  const { createClient } = await import(
+  const redis = await import(
     url.includes("+cluster:") ? "./extras/cluster-client.ts" : "redis"
   ) as typeof import("redis");
-  const rcon = createClient({
+  const rcon = redis.createClient({
     url,
     // None: it stops no command that is sent already, and costs a timer each.
     commandOptions: { timeout: 0 },
@@ -137,50 +138,60 @@ export async function connect(url: string, { wait = false } = {}) {
     socket: { connectTimeout: 1400, reconnectStrategy: 300 }, // ms
   });
 
-  let silent = 0; // pings without an answer
-  let bytes = 0; // that have come in
-  for (const name of ["connect", "reconnecting", "error", "ready"]) {
-    rcon.on(name, () => silent = 0);
-  }
   // Of several clients, the first says that Redis is away, the last that it is
-  // back. An error while connected: what answers there is not Redis.
+  // back.
   const away = (err: unknown) => {
+    // Waiting is no use when it says no, or (connected!) when it is no Redis.
     if (!wait || rcon.isReady || refused(err)) fail(err);
     if (waiting.size === 0) complain(`Waiting for ${reason(err)}`);
     waiting.add(rcon);
   };
   rcon.on("error", away).on("ready", () => {
-    const last = waiting.delete(rcon) && waiting.size === 0;
-    if (last) complain("Redis is there.");
+    const was = waiting.delete(rcon);
+    if (was && waiting.size === 0) complain("Redis is there.");
   });
 
-  // A dead network closes nothing: 4 s without any answer to PING are a break,
-  // 2 s while connecting or stopping. Pings are counted, not time: while this
-  // script is held up (Ctrl-Z), the answers lie there unread.
+  const open = () => rcon.connect().catch(() => {}); // `error` tells it
+  const renew = () => {
+    rcon.destroy();
+    setTimeout(() => stop.signal.aborted || open(), 500);
+  };
+  renewals.push(() => rcon.isReady && renew());
+  watch(rcon, () => {
+    renew();
+    away(new Error("no answer"));
+  });
+  open();
+  await new Promise((ready) => rcon.once("ready", ready));
+  return rcon;
+}
+type Client = Awaited<ReturnType<typeof connect>>;
+
+/**
+ * Calls `broken` when 8 PINGs in a row have no answer (4 s), or 3 (2 s) while
+ * connecting or stopping: a dead network closes nothing. It counts, and does
+ * not look at the clock, because of Ctrl-Z: the answers lie there unread.
+ */
+function watch(rcon: Client, broken: () => void) {
+  let silent = 0; // pings without an answer
+  const heard = () => void (silent = 0);
+  for (const event of ["connect", "reconnecting", "error", "ready"]) {
+    rcon.on(event, heard);
+  }
+  let bytes = 0; // that have come in
   setInterval(() => {
     const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
     if (rcon.isOpen && silent++ >= patience) {
-      renew();
-      away(new Error("no answer"));
+      heard();
+      broken();
     }
     // While a long message comes in, the answer is behind it.
     const before = bytes;
     bytes = received();
-    if (bytes > before + 10_000) silent = 0;
-    rcon.ping().catch((err) => err instanceof ErrorReply)
-      .then((said) => said && (silent = 0));
+    if (bytes > before + 10_000) heard();
+    // Any answer will do, also that this user may not PING.
+    rcon.ping().then(heard, (err) => err instanceof ErrorReply && heard());
   }, 500).unref();
-
-  const open = () => rcon.connect().catch(() => {}); // `error` tells it
-  const renew = () => {
-    silent = 0;
-    rcon.destroy();
-    setTimeout(() => stop.signal.aborted || open(), 500);
-  };
-  clients.push({ renew: () => rcon.isReady && renew() });
-  open();
-  await new Promise((ready) => rcon.once("ready", ready));
-  return rcon;
 }
 
 /** All bytes that have come in, by connections that we opened. */
@@ -216,17 +227,17 @@ export async function retry(err: unknown): Promise<null> {
       complain(`${refusal(err)}; trying again`);
     }
     troubled = performance.now();
-    newMaster(err);
+    leaveReplica(err);
   }
   if (!stop.signal.aborted) await sleep(100);
   return null;
 }
 let troubled = -Infinity; // when Redis last said no; told after 5 s of none
 
-/** Behind one address, only a new connection reaches a new master. */
-export function newMaster(err: unknown) {
-  const old = /^(READONLY|UNBLOCKED)/.test(cause(err));
-  if (old) { for (const client of clients) client.renew(); }
+/** The master became a replica: a new connection may reach the new master. */
+export function leaveReplica(err: unknown) {
+  if (!/^(READONLY|UNBLOCKED)/.test(cause(err))) return;
+  for (const renew of renewals) renew();
 }
 
 // What Redis says no to now, and perhaps not later.

@@ -4,7 +4,7 @@
 //             https://redis.io/docs/latest/commands/publish/
 //   Run:      npx tsx publisher.ts     or: npx tsx publisher.ts "news 1"
 //   Partner:  npx tsx subscriber.ts    in another terminal, first
-//   Delivery: at most once: who is subscribed now gets it; nothing is kept.
+//   Delivery: at most once: only who is subscribed now gets it, nobody later.
 
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";

@@ -9,7 +9,7 @@
 import { randomInt } from "node:crypto";
 import http from "node:http";
 import { type AddressInfo, isIP } from "node:net";
-import { cause, complain, connect, newMaster } from "./config.ts";
+import { cause, complain, connect, leaveReplica } from "./config.ts";
 import { print, settings } from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, HOST, PORT } = settings(
@@ -64,18 +64,17 @@ function isOurs({ host = "" }: http.IncomingHttpHeaders) {
   return isIP(name) > 0 || name === "localhost" || name === HOST;
 }
 
-/** Against CSRF: a click on our page, or the address typed in (or curl). */
+/** Against CSRF: a click on our page; on this machine also typed, or curl. */
 function isWanted(headers: http.IncomingHttpHeaders) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  // Origin (it has no / at its end) or Referer names the page that asks.
-  const page = origin || referer;
+  const page = origin || referer; // that asks; an Origin has no / at its end
   if (page && !`${page}/`.startsWith(`http://${host}/`)) return false;
   // A browser may fetch ahead, before anybody clicks (x-moz: old Firefox).
   if (headers["sec-purpose"] || headers["x-moz"]) return false;
-  if (site) return ["same-origin", "none"].includes(site); // none: typed in
-  // Over http, browsers send it to this machine only. To another one, a foreign
-  // <img> could look like a typed address: there it takes our Referer.
-  return referer !== undefined || /^(localhost|127\.|\[::1])/.test(host);
+  if (site) return site === "same-origin" || site === "none"; // none: typed in
+  // curl, or a browser that asks another machine over http. There a foreign
+  // <img> looks like a typed address, so only our page will do.
+  return Boolean(page) || /^(localhost|127\.|\[::1])/.test(host);
 }
 
 export const server = http.createServer(async (req, res) => {
@@ -87,7 +86,7 @@ export const server = http.createServer(async (req, res) => {
   const answer = (status: number, text: string) =>
     res.writeHead(status).end(text);
 
-  if (!isOurs(req.headers)) return answer(403, "Open it by its IP.");
+  if (!isOurs(req.headers)) return answer(403, "Open it by its IP");
   const path = req.url?.split("?")[0] ?? "/";
   const action = routes.get(path);
   if (!action || req.method !== "GET") return answer(404, "The page is at /");
@@ -97,7 +96,7 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    newMaster(err);
+    leaveReplica(err);
     answer(503, `是否送出不确定 It may be sent or not: ${cause(err)}`);
   }
 });

@@ -14,14 +14,14 @@ const rcon = await connect(REDIS_URL, { wait: true });
 
 // 订阅频道 Until it succeeds (retry gives null). Later, after a break,
 // node-redis subscribes again by itself.
-const hear = (task: string) => void print("Task get", task);
-while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null);
+const hear = (task: string) => print("Task get", task);
+while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null) continue;
 print("listen task channel");
 
 const missed =
   "The connection was away: what was published meanwhile is missed.";
-rcon.on("ready", () => complain(missed)); // each time it is connected again
+rcon.on("ready", () => complain(missed)); // from now on: connected again
 
-// A pipe that nobody reads blocks us, as a terminal does, or its lines would
-// fill our memory. If it lasts, Redis cuts us off. (Node has no public API.)
+// If nobody reads our output, stop here, as in a terminal: the lines would fill
+// our memory. If it lasts, Redis cuts us off. (Node has no public way.)
 Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);

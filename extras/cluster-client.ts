@@ -112,7 +112,6 @@ export function createClient({ url, ...options }: Options) {
         pubSubNode?.client.ping(),
       ]);
       if (asked === cluster && state.isOpen) ready();
-      return "PONG";
     },
     /** Each node counts its own; a pattern's subscribers count at one only. */
     async publish(channel: string, message: string) {

@@ -16,13 +16,13 @@ const rcon = await connect(REDIS_URL, { wait: true });
 
 // As in subscriber.ts: only the first time it is ours to repeat.
 const hear = (task: string, channel: string) =>
-  void print("Task get", channel, "--", task);
-while (await rcon.pSubscribe(patterns, hear).catch(retry) === null);
+  print("Task get", channel, "--", task);
+while (await rcon.pSubscribe(patterns, hear).catch(retry) === null) continue;
 print("listen task channel", ...patterns);
 
 const missed =
   "The connection was away: what was published meanwhile is missed.";
-rcon.on("ready", () => complain(missed)); // each time it is connected again
+rcon.on("ready", () => complain(missed)); // from now on: connected again
 
-// A pipe that nobody reads blocks us: see subscriber.ts.
+// If nobody reads our output, stop here: see subscriber.ts.
 Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);

@@ -189,6 +189,15 @@ describe("settings", { concurrency: atOnce }, () => {
       const url of [
         "redis://user:p\nsecret@127.0.0.1:1/5",
         "redis:/\n/user:secret@127.0.0.1:1/5",
+      ]
+    ) {
+      const wrong = script(t, "producer.ts", ["--redis-url", url]);
+      assert.equal(await wrong.status, 2);
+      assert.match(wrong.err, /^--redis-url \(or REDIS_URL\) must look like /);
+      assert.doesNotMatch(wrong.err, /secret|user/);
+    }
+    for (
+      const url of [
         "redis://user:p@secret@127.0.0.1:1/5",
         "redis://:se%63ret@127.0.0.1:1",
       ]

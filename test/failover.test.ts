@@ -101,7 +101,7 @@ async function several(t: TestContext, ...options: string[]) {
   for (const name of ["1", "2", "3"]) {
     const port = await freePort();
     sentinels.push(port);
-    const own = `port ${port}\nbind 127.0.0.1\ndir ${dir}\n`;
+    const own = `port ${port}\nbind 127.0.0.1\ndir "${dir}"\n`;
     exec(t, "redis-sentinel", [config(`s${name}.conf`, own + sentinel)]);
   }
   const asked = await until(

@@ -2,7 +2,7 @@
 // them Redis has acknowledged, and when. It uses connect() as our scripts do.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, newMaster, print, settings } from "../config.ts";
+import { connect, leaveReplica, print, settings } from "../config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL } = settings(
   ["REDIS_URL", "QUEUE", "CHANNEL"],
@@ -20,7 +20,7 @@ const send = async (word: string, task: string, sent: Promise<unknown>) => {
   });
   await Promise.race([sent, late]).then(
     () => print(word, task, Math.round(performance.now())),
-    newMaster,
+    leaveReplica,
   );
   open--;
 };

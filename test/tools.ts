@@ -36,8 +36,9 @@ export async function until<T>(
   ready: () => T | Promise<T>,
   ms = 90_000, // beside other work, eight scripts may take 30 s to start
 ): Promise<NonNullable<T>> {
+  const late = sleep(ms, null, { ref: false }); // ready() may never answer
   for (const end = Date.now() + ms;;) {
-    const found = await ready();
+    const found = await Promise.race([ready(), late]);
     if (found) return found;
     if (Date.now() > end) throw new Error(`waited ${ms} ms for ${what}`);
     await sleep(10);
