@@ -41,7 +41,7 @@ export const schema = z.object({
   CHANNEL: text.default("task:pubsub:channel").describe("where to publish"),
   HOST: text.default("127.0.0.1").describe("the address of the page"),
   PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
-  // For extras/ only.
+  // The rest is for extras/ only: skip it at first.
   LEASE_MS: whole(1000, 3_600_000).default(10_000)
     .describe("how soon another takes up what a dead one had in hand, in ms"),
   BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
@@ -129,13 +129,15 @@ export async function connect(url: string, { wait = false } = {}) {
   ) as typeof import("redis");
   const rcon = redis.createClient({
     url,
-    // None: it stops no command that is sent already, and costs a timer each.
+    // Not 5 s: it would cost a timer each, and stop none that is sent already.
     commandOptions: { timeout: 0 },
     // Of Redis Enterprise only; its preparation fails with an IPv6 address.
     maintNotifications: "disabled",
-    // A command kept for later would run even if the log-in is refused.
+    // While Redis is away, commands reject. Kept for later, they would run even
+    // if the log-in is refused.
     disableOfflineQueue: true,
-    socket: { connectTimeout: 1400, reconnectStrategy: 300 }, // ms
+    // In ms. To connect takes less than 3 pings, see watch().
+    socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
 
   // Of several clients, the first says that Redis is away, the last that it is
@@ -232,7 +234,7 @@ export async function retry(err: unknown): Promise<null> {
   if (!stop.signal.aborted) await sleep(100);
   return null;
 }
-let troubled = -Infinity; // when Redis last said no; told after 5 s of none
+let troubled = -Infinity; // when Redis last said no; after 5 s it is news
 
 /** The master became a replica: a new connection may reach the new master. */
 export function leaveReplica(err: unknown) {
@@ -253,7 +255,7 @@ export function cause(err: unknown): string {
   const { errors, code, message, name } = err as AggregateError & {
     code?: string;
   };
-  // node-redis's, for a reply that it cannot read.
+  // node-redis's, for a reply that it cannot read, also for "max clients".
   if (err instanceof TypeError) return "not an answer of Redis; is it full?";
   // What Redis does not understand it repeats, the password, too.
   const said = message.replace(/,? with args beginning with.*/s, "");

@@ -20,8 +20,8 @@ const stop = stopGently();
 print("listen task queue");
 
 while (!stop.aborted) {
-  // 没有消息就等 Waits half a second at most, then checks `stop`: to
-  // break off a BLPOP could lose a message that Redis has just sent.
+  // 没有消息就等 For half a second at most, then look at `stop`. A BLPOP
+  // that is broken off can lose the message that Redis is just sending.
   const taking = ORDER === "lifo"
     ? rcon.blPop(QUEUE, 0.5)
     : rcon.brPop(QUEUE, 0.5);

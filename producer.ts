@@ -24,4 +24,4 @@ for (const elem of messages) {
   const length = await rcon.lPush(QUEUE, elem).catch(fail);
   print("lpush", QUEUE, "--", elem, `(queue length ${length})`);
 }
-rcon.destroy(); // all is answered
+rcon.destroy(); // every push is answered: this loses none
