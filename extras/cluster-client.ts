@@ -153,7 +153,7 @@ export function createClient({ url, ...options }: Options) {
     once: listen("once"),
     multi: () => tagged(cluster.multi()),
     withTypeMapping: (mapping: Any) =>
-      face(() => cluster.withTypeMapping(mapping)),
+      face((now) => now.withTypeMapping(mapping)),
   };
   const nodes = () =>
     Promise.all(cluster.masters.map((node) => cluster.nodeClient(node)));
@@ -171,17 +171,20 @@ export function createClient({ url, ...options }: Options) {
   }
 
   // Everything else is the cluster's, of today's connection.
-  const face = (current: () => object): Any =>
-    new Proxy(own, {
+  function face(view: (now: typeof cluster) => object): Any {
+    let seen: typeof cluster;
+    let commands: Any; // of the one seen
+    return new Proxy(own, {
       get(_, name) {
         if (name === "then") return undefined; // it is not a promise
         if (name in state) return state[name as keyof typeof state];
-        return name in own
-          ? own[name as keyof typeof own]
-          : tagged(current())[name];
+        if (name in own) return own[name as keyof typeof own];
+        if (seen !== cluster) commands = tagged(view(seen = cluster));
+        return commands[name];
       },
     });
-  const client = face(() => cluster);
+  }
+  const client = face((now) => now);
   return client as ReturnType<typeof one>;
 }
 

@@ -18,6 +18,7 @@ import { cpus, loadavg, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { createClient } from "../extras/cluster-client.ts";
 import { bare, exec, freePort, hasRedisServer, look } from "./tools.ts";
 import { names, redis, root, until } from "./tools.ts";
 
@@ -90,6 +91,21 @@ const port = String(server.port);
 // What tools.ts starts ends with the bench at the latest.
 const t = { after() {} } as unknown as Parameters<typeof exec>[0];
 const rcon = await look(t, server.url);
+const single = { url: server.url, client: rcon };
+let program: ReturnType<typeof exec> | undefined;
+/** Three masters and three replicas, from the first row on that needs them. */
+const cluster = () =>
+  many ??= (async () => {
+    const first = `redis+cluster://127.0.0.1:${await freePort()}`;
+    const args = ours("extras/cluster.ts", "--redis-url", first).slice(1);
+    program = exec(t, node, args);
+    await program.says("Enter kills");
+    const url = program.out.match(/redis\+cluster:\S+/)![0];
+    const client = createClient({ url }) as typeof rcon;
+    await client.on("error", () => {}).connect();
+    return { url, client };
+  })();
+let many: Promise<typeof single> | undefined;
 // Lifted, but for one work: Redis's limit of what may wait for a subscriber.
 const limit = (sizes: string) =>
   rcon.configSet("client-output-buffer-limit", `pubsub ${sizes}`);
@@ -243,8 +259,9 @@ async function start(
   [command, ...args]: Command,
   name: string,
   ready: string | RegExp = /\n/,
+  url = server.url,
 ) {
-  const env = { REDIS_URL: server.url, QUEUE: name, CHANNEL: name };
+  const env = { REDIS_URL: url, QUEUE: name, CHANNEL: name };
   const self = exec(t, command, args, {
     env: bare({ ...env, STREAM: name }),
   });
@@ -290,23 +307,32 @@ async function timed(work: () => Promise<unknown>) {
 
 const lists = "redis.call('LPUSH', KEYS[1], i % 10)";
 const streams = "redis.call('XADD', KEYS[1], '*', 'task', i % 10)";
-const fill = (queue: string, count: number, add = lists) =>
-  rcon.eval(`for i = 1, ARGV[1] do ${add} end`, {
+const fill = (queue: string, count: number, add = lists, client = rcon) =>
+  client.eval(`for i = 1, ARGV[1] do ${add} end`, {
     keys: [queue],
     arguments: [String(count)],
   });
 
 /** ms from when 50,000 messages are there, at once, to the last line. */
-async function drain(command: Command, add = lists) {
-  const { QUEUE } = names();
-  const consumer = await start(command.map(named(QUEUE)) as Command, QUEUE);
-  const printed = consumer.next(50_000);
-  await fill(QUEUE, 50_000, add);
-  const time = await timed(() => printed);
-  await consumer.end();
-  await rcon.unlink(QUEUE);
+async function drain(
+  command: Command,
+  { add = lists, queues = [names().QUEUE], at = single } = {},
+) {
+  const consumers = await Promise.all(
+    queues.map((queue) =>
+      start(command.map(named(queue)) as Command, queue, /\n/, at.url)
+    ),
+  );
+  const each = Math.floor(50_000 / queues.length);
+  const printed = consumers.map((one) => one.next(each));
+  for (const queue of queues) await fill(queue, each, add, at.client);
+  const time = await timed(() => Promise.all(printed));
+  for (const one of consumers) await one.end();
+  for (const queue of queues) await at.client.unlink(queue);
   return time;
 }
+/** In a cluster, each lies on another master. */
+const three = () => ["{a}", "{b}", "{c}"].map((tag) => tag + names().QUEUE);
 const named = (name: string) => (word: string) => word === "NAME" ? name : word;
 
 /** ms that redis-benchmark, a C client, takes. */
@@ -505,18 +531,30 @@ const works: Work[] = [
       beside: { [PY]: 0.08, [BARE64]: null, [C64]: 4 } },
     { program: RELIABLE, run: () => drain(ours(RELIABLE)),
       beside: { [PY]: 1.5 } },
-    { program: STREAM, run: () => drain(ours(STREAM), streams),
+    { program: STREAM, run: () => drain(ours(STREAM), { add: streams }),
       beside: { [RELIABLE]: 1.3 } },
-    { program: WORKER, run: () => drain(ours(WORKER), streams),
+    { program: WORKER, run: () => drain(ours(WORKER), { add: streams }),
       beside: { [RELIABLE]: 1.3 } },
     { program: `${STREAM} --batch 64`,
-      run: () => drain(ours(STREAM, "--batch", "64"), streams),
+      run: () => drain(ours(STREAM, "--batch", "64"), { add: streams }),
       beside: { [BATCH]: 2.5 } },
     { program: BARE1, run: () => drain([node, bareConsumer, "NAME"]) },
     { program: BARE64, run: () => drain([node, bareConsumer, "NAME", "64"]) },
     { program: C1, run: () => benchmarkDrain(50_000, "BLPOP NAME 0") },
     { program: C64, run: () =>
       benchmarkDrain(782, "BLMPOP 0 1 NAME LEFT COUNT 64") },
+  ] },
+  { title: "Drain 50,000 on a cluster of three masters", unit: "ms", rows: [
+    { program: `${CONSUMER}, one redis-server`,
+      run: () => drain(ours(CONSUMER)) },
+    { program: `${CONSUMER}, a cluster`,
+      run: async () => drain(ours(CONSUMER), { at: await cluster() }),
+      beside: { [`${CONSUMER}, one redis-server`]: 1.2 } },
+    { program: "three queues on one redis-server",
+      run: () => drain(ours(CONSUMER), { queues: three() }) },
+    { program: "three queues on three masters", run: async () =>
+      drain(ours(CONSUMER), { queues: three(), at: await cluster() }),
+      beside: { "three queues on one redis-server": null } },
   ] },
   { title: "Push to print, one message at a time, p50", unit: "ms", rows: [
     { program: PY, run: () =>
@@ -580,7 +618,7 @@ function missing(work: Work, { program }: Row) {
   if (program === PY) needs.push("redis-py");
   if (program === FLASK) needs.push("redis-py", "Flask");
   if (program === "gunicorn") needs.push("redis-py", "Flask", "gunicorn");
-  if (program.startsWith(C) || work.title.includes("burst")) {
+  if (program.startsWith(C) || /burst|cluster/.test(work.title)) {
     needs.push("redis-benchmark");
   }
   return needs.find((need) => !versions[need]);
@@ -608,6 +646,11 @@ const figures = new Map<string, number[]>();
 const of = (work: Work, program: string) =>
   figures.get(`${work.title}: ${program}`) ?? [];
 const began = Date.now();
+process.on("uncaughtException", async (err) => {
+  console.error(err);
+  await program?.end("SIGTERM");
+  process.exit(1);
+});
 for (let round = 1; round <= rounds; round++) {
   for (const work of works) {
     const rows = work.rows.filter((row) =>
@@ -625,6 +668,7 @@ for (let round = 1; round <= rounds; round++) {
     }
   }
 }
+await program?.end("SIGTERM"); // SIGKILL would leave its servers
 await server.remove();
 
 // 6. Tell.
