@@ -4,8 +4,8 @@
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx consumer.ts    Ctrl-C ends it, after the message in hand
 //   Partner:  npx tsx producer.ts    in another terminal, or server.ts
-//   Delivery: at most once: each message goes to one consumer; a crash, or a
-//             break of the connection, can lose the one in hand.
+//   Delivery: at most once: each message goes to one consumer; a crash can
+//             lose the one in hand, a broken connection the one on its way.
 //   Order:    LPUSH and BLPOP both work at the left end, so of a backlog the
 //             newest comes first (a stack). --order fifo: the oldest.
 

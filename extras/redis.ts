@@ -11,7 +11,11 @@ import net, { createConnection, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cause, complain, print, settings, stopGently } from "../config.ts";
 
-const url = new URL(settings(["REDIS_URL"]).REDIS_URL);
+const { REDIS_URL } = settings(["REDIS_URL"]);
+if (REDIS_URL.includes("+cluster:")) {
+  end(2, "--redis-url: for a cluster start npx tsx extras/cluster.ts");
+}
+const url = new URL(REDIS_URL);
 const host = url.hostname.replace(/[[\]]/g, ""); // [::1] without the brackets
 const port = Number(url.port || 6379);
 const stopped = once(stopGently(), "abort"); // Ctrl-C may come before all is up

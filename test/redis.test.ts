@@ -99,6 +99,13 @@ describe("embedded server", { concurrency: atOnce }, () => {
     }
   });
 
+  test("for a cluster: one line that names its script, and status 2", async (t) => {
+    const url = "redis+cluster://127.0.0.1:1,127.0.0.1:2";
+    const refused = script(t, "extras/redis.ts", ["--redis-url", url]);
+    assert.equal(await refused.status, 2);
+    assert.match(refused.err, /^--redis-url: .* extras\/cluster\.ts\n$/);
+  });
+
   test("with a password: one line that it has none, and status 2", async (t) => {
     const url = `redis://:secret@127.0.0.1:${await freePort()}/5`;
     const refused = script(t, "extras/redis.ts", [], { REDIS_URL: url });
