@@ -7,6 +7,7 @@
 
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { unescape } from "node:querystring";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { ErrorReply } from "redis";
 import { z } from "zod";
@@ -22,10 +23,13 @@ const whole = (min: number, max: number) =>
   ).transform(Number);
 // After redis:// no / ? # or space and only valid %xx, then perhaps a / and the
 // number of a database. With +cluster: several addresses, and no database.
+// \ufffd is what unescape() makes of %xx that are no UTF-8.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
 const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-fA-F]{2})+$/;
 const address = z.string().refine(
-  (url) => cluster.test(url) || (one.test(url) && URL.canParse(url)),
+  (url) =>
+    (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
+    !unescape(url).includes("\ufffd"),
   "must look like redis://localhost:6379/5, or rediss: for TLS; special " +
     "characters of a password are %-encoded",
 );
@@ -156,7 +160,7 @@ export async function connect(url: string, { wait = false } = {}) {
   const open = () => rcon.connect().catch(() => {}); // `error` tells it
   const renew = () => {
     rcon.destroy();
-    setTimeout(() => stop.signal.aborted || open(), 500);
+    setTimeout(open, 500);
   };
   renewals.push(() => rcon.isReady && renew());
   watch(rcon, () => {
@@ -171,8 +175,8 @@ type Client = Awaited<ReturnType<typeof connect>>;
 
 /**
  * Calls `broken` when 8 PINGs in a row have no answer (4 s), or 3 (2 s) while
- * connecting or stopping: a dead network closes nothing. It counts, and does
- * not look at the clock, because of Ctrl-Z: the answers lie there unread.
+ * connecting: a dead network closes nothing. It counts, and does not look at
+ * the clock, because of Ctrl-Z: the answers lie there unread.
  */
 function watch(rcon: Client, broken: () => void) {
   let silent = 0; // pings without an answer
@@ -182,7 +186,7 @@ function watch(rcon: Client, broken: () => void) {
   }
   let bytes = 0; // that have come in
   setInterval(() => {
-    const patience = rcon.isReady && !stop.signal.aborted ? 8 : 3;
+    const patience = rcon.isReady ? 8 : 3;
     if (rcon.isOpen && silent++ >= patience) {
       heard();
       broken();
@@ -247,7 +251,7 @@ const passing = "LOADING BUSY MASTERDOWN CLUSTERDOWN TRYAGAIN READONLY " +
   "UNBLOCKED NOREPLICAS OOM MISCONF";
 const refused = (err: unknown) =>
   err instanceof ErrorReply &&
-  err.message !== "ERR max number of clients reached" &&
+  !err.message.startsWith("ERR max number of clients") &&
   !passing.split(" ").includes(err.message.split(" ")[0]!);
 
 /** An error in a few words: some have no message, only a code or a name. */

@@ -9,7 +9,8 @@
 //             such an answer goes by itself after a minute.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, print, retry, settings, stopGently } from "../config.ts";
+import { complain, connect, print, retry } from "../config.ts";
+import { settings, stopGently } from "../config.ts";
 
 const { REDIS_URL, QUEUE, WORK_MS } = settings(
   ["REDIS_URL", "QUEUE", "WORK_MS"],
@@ -34,6 +35,7 @@ while (!stop.aborted) {
   const send = () => rcon.multi().lPush(reply, answer).expire(reply, 60).exec();
   let sent = await send().catch(retry);
   while (sent === null && !stop.aborted) sent = await send().catch(retry);
-  await print("Task done", question);
+  if (sent) await print("Task done", question);
+  else complain(`Not answered, Redis is away: ${question}`);
 }
 process.exit();

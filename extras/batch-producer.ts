@@ -28,10 +28,10 @@ async function push(messages: string[]) {
 // is read when this one is pushed, so the memory stays flat.
 let rest = "";
 for await (const piece of process.stdin.setEncoding("utf8")) {
-  const lines = String(piece).replaceAll("\r\n", "\n").split("\n");
+  const lines = String(piece).split("\n");
   lines[0] = rest + lines[0];
   rest = lines.pop() ?? "";
-  await push(lines);
+  await push(lines.map((line) => line.replace(/\r$/, "")));
 }
 await push(rest === "" ? [] : [rest]);
 rcon.destroy();

@@ -128,7 +128,7 @@ function live(res: ServerResponse) {
 
 async function show() {
   while (pages.size > 0) {
-    await listen();
+    await Promise.race([listen(), sleep(500)]); // no longer if Redis is away
     const state = await look().catch((err) => ({ away: cause(err) }));
     // MONITOR tells of the look, too, perhaps a moment later.
     for (let i = 0; i < 9 && monitor && seen === undefined; i++) await sleep(5);

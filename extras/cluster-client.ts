@@ -70,22 +70,31 @@ export function createClient({ url, ...options }: Options) {
 
   async function connect() {
     state.isOpen = true;
-    const mine = cluster = make();
-    // Of what the addresses say, an answer tells more than a silence.
-    let said: unknown;
-    mine.on("error", (err) => said = said instanceof ErrorReply ? said : err);
-    while (mine === cluster && state.isOpen) {
+    for (let mine = cluster = make();; mine = cluster = make()) {
+      const isOld = () => mine !== cluster || !state.isOpen;
+      // Of what the addresses say, an answer tells more than a silence.
+      let said: unknown;
+      mine.on("error", (err) => said = said instanceof ErrorReply ? said : err);
+      // node-redis would wait for a master that is gone, with its old map.
+      const gone = new Promise((_, no) => mine.on("node-error", no));
       try {
-        await mine.connect();
+        await Promise.race([mine.connect(), gone]);
+        if (mine.masters.length === 0) {
+          throw new ErrorReply("CLUSTERDOWN no master has slots");
+        }
         for (const [name, args] of subscriptions) {
           await (mine as Any)[name](...args);
         }
+        if (isOld()) throw new Error("renewed meanwhile");
         connected = mine;
         return ready();
       } catch (err) {
-        if (mine === cluster) events.emit("error", said ?? err);
-        said = undefined;
+        // Later: destroy() passes over a connection that is being opened.
+        setTimeout(() => mine.destroy(), 1500);
+        if (isOld()) return;
+        events.emit("error", said ?? err);
         await sleep(300);
+        if (isOld()) return;
       }
     }
   }

@@ -29,7 +29,7 @@ const mine = `${QUEUE}:inhand:${id}`;
 let mayHold = false; // whether our list may hold more than what we work on
 
 // A lease says that we live: a key that goes by itself unless it is renewed.
-let connected = performance.now();
+let connected = performance.now(); // when Redis came back, or took renewals
 let renewed = -Infinity;
 async function keep() {
   await keeper.multi().sAdd(everybody, id)
@@ -52,17 +52,22 @@ async function keep() {
     if (alive) await keeper.sAdd(everybody, other);
   }
 }
+const renew = () =>
+  keep().catch((err) => {
+    connected = performance.now(); // nobody else can renew, either
+    return retry(err);
+  });
 keeper.on("ready", () => {
   connected = performance.now();
-  keep().catch(retry);
+  renew();
 });
-setInterval(() => keep().catch(retry), LEASE_MS / 4);
+setInterval(renew, LEASE_MS / 4);
 print("listen task queue");
 
 let removed: Promise<unknown> | undefined;
 while (!stop.aborted) {
   // At first, and after having been frozen: nobody knows us (any more).
-  if (performance.now() > renewed + LEASE_MS / 2) await keep().catch(retry);
+  if (performance.now() > renewed + LEASE_MS / 2) await renew();
 
   const again: boolean = mayHold;
   mayHold = false; // before the reply, since keep() may set it meanwhile

@@ -321,6 +321,8 @@ describe("board", {
     await sees(page, "#length", "The queue is empty");
     await own.stop();
     await sees(page, "#note", "Redis does not answer");
+    await page.reload();
+    await sees(page, "#note", "Redis does not answer");
     await own.start();
     await page.locator("#note").getByText("Redis").waitFor({ state: "hidden" });
     await page.locator('.send[href="/prodcons"]').click();

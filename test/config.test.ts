@@ -189,6 +189,8 @@ describe("settings", { concurrency: atOnce }, () => {
       const url of [
         "redis://user:p\nsecret@127.0.0.1:1/5",
         "redis:/\n/user:secret@127.0.0.1:1/5",
+        "redis://user:secret%ff@127.0.0.1:1/5", // not UTF-8
+        "redis+cluster://user:secret%ff@127.0.0.1:1,127.0.0.1:2",
       ]
     ) {
       const wrong = script(t, "producer.ts", ["--redis-url", url]);

@@ -381,6 +381,53 @@ describe("a cluster", {
     });
   }
 
+  test("who starts, or connects anew, between a master's death and its replica's election goes on, though the dead one stays dead", async (t) => {
+    const { QUEUE, CHANNEL } = names();
+    const { port, url } = await cluster(t, "--queue", QUEUE);
+    const env = { REDIS_URL: url, QUEUE, CHANNEL };
+    const ports = [0, 1, 2, 3, 4, 5].map((i) => port + i);
+    const nodes = await Promise.all(
+      ports.map((port) => look(t, `redis://127.0.0.1:${port}`)),
+    );
+    for (const node of nodes) {
+      await node.configSet("cluster-node-timeout", "8000");
+    }
+    const slot = await nodes[0]!.clusterKeySlot(QUEUE);
+    const slots = await nodes[0]!.clusterSlots();
+    const { master } = slots.find(({ from, to }) =>
+      from <= slot && slot <= to
+    )!;
+    const old = nodes[master.port - port]!;
+    const pid = Number(
+      (await old.info("server")).match(/process_id:(\d+)/)![1],
+    );
+
+    const subscriber = script(t, "subscriber.ts", [], env);
+    await subscriber.says("listen");
+    process.kill(pid, "SIGSTOP");
+    await subscriber.says("Waiting for Redis"); // it connects anew
+    process.kill(pid, "SIGKILL");
+    const consumer = script(t, "consumer.ts", [], env);
+    await subscriber.says("Redis is there.");
+    await consumer.says("listen");
+    const sent = await line(t, "producer.ts", ["on"], env);
+    assert.equal(sent.status, 0, sent.err);
+    await consumer.says("Task get on");
+    await until("the subscriber", async () => {
+      await line(t, "publisher.ts", ["heard"], env);
+      return subscriber.tasks.includes("heard");
+    });
+    // Of what it tried in between, nothing is left.
+    const others = nodes.filter((node) => node !== old);
+    await until("one connection of each script to a node", async () => {
+      const lists = await Promise.all(others.map((node) => node.clientList()));
+      // Not of masters, replicas, subscriptions: ours and one of each script.
+      return lists.every((list) =>
+        list.filter(({ flags }) => !/[MSP]/.test(flags)).length <= 3
+      );
+    });
+  });
+
   test("every script runs on it, and what cannot work ends with one line", {
     skip: rarely,
   }, async (t) => {

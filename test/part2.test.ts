@@ -230,6 +230,21 @@ onEachRedis("part two in detail", (get: () => Redis, kind) => {
     await asker.says(/answer \S+ -- x\n/);
   });
 
+  test("an answer that is not sent before its answerer ends is not called done", async (t) => {
+    const server = await redis(kind);
+    t.after(() => server.remove());
+    const e = { REDIS_URL: server.url, ...names() };
+    const client = await look(t, e.REDIS_URL);
+    await client.lPush(e.QUEUE, "id hello");
+    const answerer = script(t, "extras/answerer.ts", ["--work-ms", "2000"], e);
+    await answerer.says("Task get hello");
+    answerer.child.kill("SIGTERM");
+    await server.stop();
+    assert.equal(await answerer.status, posix ? "SIGTERM" : 0);
+    assert.doesNotMatch(answerer.out, /done/);
+    await answerer.says("Not answered, Redis is away: hello");
+  });
+
   for (
     const [file, signal] of [
       ["extras/priority-consumer.ts", "SIGINT"],

@@ -101,6 +101,17 @@ onEachRedis("scripts", (get: () => Redis) => {
     );
   });
 
+  test("lines that end as on Windows are messages without that end, wherever standard input is cut", async (t) => {
+    const e = env(), client = await look(t, e.REDIS_URL);
+    const producer = script(t, "extras/batch-producer.ts", [], e);
+    producer.child.stdin.write("1\r\n2\r");
+    await producer.says("-- 1 ");
+    producer.child.stdin.end("\n3\r\n");
+    assert.equal(await producer.status, 0);
+    const sent = await client.lRange(e.QUEUE, 0, -1);
+    assert.deepEqual(sent, ["3", "2", "1"]);
+  });
+
   test("three consumers share 3,000 messages: each message exactly once, and every consumer is served", async (t) => {
     const e = env(), client = await look(t, e.REDIS_URL);
     const consumers = [1, 2, 3].map(() => script(t, "consumer.ts", [], e));
