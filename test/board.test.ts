@@ -317,16 +317,24 @@ describe("board", {
   test("Redis stopped and started: the board says so and comes back by itself", async (t) => {
     const own = await redis("embedded server");
     t.after(() => own.remove());
-    const { page } = await open(t, own.url);
+    const { page, address, client } = await open(t, own.url);
     await sees(page, "#length", "The queue is empty");
     await own.stop();
-    await sees(page, "#note", "Redis does not answer");
-    await page.reload();
     await sees(page, "#note", "Redis does not answer");
     await own.start();
     await page.locator("#note").getByText("Redis").waitFor({ state: "hidden" });
     await page.locator('.send[href="/prodcons"]').click();
     await sees(page, "#length", "1 message waits");
+
+    // Also a page that is opened meanwhile.
+    await page.goto("about:blank");
+    await until("nobody who looks", async () => {
+      const all = await client.clientList();
+      return !all.some(({ cmd }) => cmd === "monitor");
+    });
+    await own.stop();
+    await page.goto(address);
+    await sees(page, "#note", "Redis does not answer");
   });
 
   test(
