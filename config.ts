@@ -22,7 +22,7 @@ const whole = (min: number, max: number) =>
     `must be a whole number from ${min} to ${max}`,
   ).transform(Number);
 // After redis:// no / ? # or space and only valid %xx, then perhaps a / and the
-// number of a database. With +cluster: several addresses, and no database.
+// number of a database. In small letters +cluster: addresses, no database.
 // \ufffd is what unescape() makes of %xx that are no UTF-8.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
 const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-fA-F]{2})+$/;
@@ -133,21 +133,21 @@ export async function connect(url: string, { wait = false } = {}) {
   ) as typeof import("redis");
   const rcon = redis.createClient({
     url,
-    // Not 5 s: it would cost a timer each, and stop none that is sent already.
+    // The default, 5 s, would cost a timer each, and stop none already sent.
     commandOptions: { timeout: 0 },
-    // Of Redis Enterprise only; its preparation fails with an IPv6 address.
+    // Only for Redis Enterprise; to ask for it fails with an IPv6 address.
     maintNotifications: "disabled",
-    // While Redis is away, commands reject. Kept for later, they would run even
-    // if the log-in is refused.
+    // While Redis is away, commands reject: queued, they would be sent even if
+    // the log-in is refused.
     disableOfflineQueue: true,
-    // In ms. To connect takes less than 3 pings, see watch().
+    // In ms. connectTimeout: below 3 rounds of watch().
     socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
 
   // Of several clients, the first says that Redis is away, the last that it is
   // back.
   const away = (err: unknown) => {
-    // Waiting is no use when it says no, or (connected!) when it is no Redis.
+    // Waiting is no use when it is no Redis (isReady!), or when it says no.
     if (!wait || rcon.isReady || refused(err)) fail(err);
     if (waiting.size === 0) complain(`Waiting for ${reason(err)}`);
     waiting.add(rcon);
@@ -174,7 +174,7 @@ export async function connect(url: string, { wait = false } = {}) {
 type Client = Awaited<ReturnType<typeof connect>>;
 
 /**
- * Calls `broken` when 8 PINGs in a row have no answer (4 s), or 3 (2 s) while
+ * Calls `broken` when 8 PINGs in a row have no answer (4 s), or 3 (1.5 s) while
  * connecting: a dead network closes nothing. It counts, and does not look at
  * the clock, because of Ctrl-Z: the answers lie there unread.
  */
@@ -200,7 +200,7 @@ function watch(rcon: Client, broken: () => void) {
   }, 500).unref();
 }
 
-/** All bytes that have come in, by connections that we opened. */
+/** All bytes that came in by the connections that we have open now. */
 function received() {
   let sum = 0;
   const open = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
@@ -246,7 +246,7 @@ export function leaveReplica(err: unknown) {
   for (const renew of renewals) renew();
 }
 
-// What Redis says no to now, and perhaps not later.
+// Codes of a no for now: later it may be a yes.
 const passing = "LOADING BUSY MASTERDOWN CLUSTERDOWN TRYAGAIN READONLY " +
   "UNBLOCKED NOREPLICAS OOM MISCONF";
 const refused = (err: unknown) =>
@@ -259,7 +259,7 @@ export function cause(err: unknown): string {
   const { errors, code, message, name } = err as AggregateError & {
     code?: string;
   };
-  // node-redis's, for a reply that it cannot read, also for "max clients".
+  // node-redis's, for a reply it cannot read; sometimes for "max clients".
   if (err instanceof TypeError) return "not an answer of Redis; is it full?";
   // What Redis does not understand it repeats, the password, too.
   const said = message.replace(/,? with args beginning with.*/s, "");
@@ -315,7 +315,7 @@ const stop = new AbortController();
 /**
  * For scripts that take messages: the first Ctrl-C (SIGINT), SIGTERM or SIGHUP
  * (its terminal was closed) sets this signal, to finish what is in hand; the
- * second ends the script. Within 100 ms it is the same one, which npx repeats.
+ * second ends the script. Within 100 ms it still is the first: npx repeats it.
  */
 export function stopGently(): AbortSignal {
   let first = 0; // when it came, in ms

@@ -25,12 +25,12 @@ while (!stop.aborted) {
   const taking = ORDER === "lifo"
     ? rcon.blPop(QUEUE, 0.5)
     : rcon.brPop(QUEUE, 0.5);
-  const task = await taking.catch(retry); // null: nothing yet, or once more
+  const task = await taking.catch(retry); // null: nothing yet, or an error
   if (task === null) continue;
 
   await print("Task get", task.element); // before the next one is taken
   if (WORK_MS > 0) {
-    await sleep(WORK_MS); // stands for real work, such as an upload
+    await sleep(WORK_MS); // stands for real work on a file or an order
     await print("Task done", task.element);
   }
 }

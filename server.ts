@@ -49,7 +49,7 @@ async function pubsub(res: http.ServerResponse) {
 const redirect = (res: http.ServerResponse) =>
   res.writeHead(302, { Location: "/" }).end();
 
-/** What answers which path; extras/board.ts puts its own page here. */
+/** What answers which path; extras/board.ts adds to it, and uses `server`. */
 export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/", index],
   ["/prodcons", prodcons],
@@ -57,7 +57,7 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/pubsub", pubsub],
 ]);
 
-/** Against DNS rebinding: a foreign name can lead here, an address can't. */
+/** Against DNS rebinding: by an IP or our own name, not by a foreign one. */
 function isOurs({ host = "" }: http.IncomingHttpHeaders) {
   // Without the port, and an IPv6 address without its brackets.
   const name = host.replace(/:\d+$/, "").replace(/[[\]]/g, "");
@@ -67,13 +67,13 @@ function isOurs({ host = "" }: http.IncomingHttpHeaders) {
 /** Against CSRF: a click on our page; on this machine also typed, or curl. */
 function isWanted(headers: http.IncomingHttpHeaders) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  const page = origin || referer; // that asks; an Origin has no / at its end
+  const page = origin || referer; // that asks; Origin lacks the / added below
   if (page && !`${page}/`.startsWith(`http://${host}/`)) return false;
   // A browser may fetch ahead, before anybody clicks (x-moz: old Firefox).
   if (headers["sec-purpose"] || headers["x-moz"]) return false;
   if (site) return site === "same-origin" || site === "none"; // none: typed in
-  // curl, or a browser that asks another machine over http. There a foreign
-  // <img> looks like a typed address, so only our page will do.
+  // No header: curl, or a browser over http to another machine. There a
+  // foreign <img> looks like a typed address, so only our page will do.
   return Boolean(page) || /^(localhost|127\.|\[::1])/.test(host);
 }
 

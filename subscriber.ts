@@ -12,7 +12,7 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 订阅频道 Until it succeeds (retry gives null). Later, after a break,
+// 订阅频道 Again while retry gives null (error). Later, after a break,
 // node-redis subscribes again by itself.
 const hear = (task: string) => print("Task get", task);
 while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null) continue;
@@ -22,6 +22,6 @@ const missed =
   "The connection was away: what was published meanwhile is missed.";
 rcon.on("ready", () => complain(missed)); // from now on: connected again
 
-// If nobody reads our output, stop here, as in a terminal: the lines would fill
+// If nobody reads our output, wait here, as in a terminal: the lines would fill
 // our memory. If it lasts, Redis cuts us off. (Node has no public way.)
 Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
