@@ -6,8 +6,8 @@
 //              settings, connect to Redis, errors, print, stop.
 
 import { readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { unescape } from "node:querystring";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { ErrorReply } from "redis";
 import { z } from "zod";
@@ -22,10 +22,10 @@ const whole = (min: number, max: number) =>
     `must be a whole number from ${min} to ${max}`,
   ).transform(Number);
 // After redis:// no / ? # or space and only valid %xx, then perhaps a / and the
-// number of a database. In small letters +cluster: addresses, no database.
+// number of a database. With +cluster: several addresses, and no database.
 // \ufffd is what unescape() makes of %xx that are no UTF-8.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
-const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-fA-F]{2})+$/;
+const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-f]{2})+$/i;
 const address = z.string().refine(
   (url) =>
     (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
@@ -129,7 +129,7 @@ export async function connect(url: string, { wait = false } = {}) {
   where = url.replace(/\/\/.*@/, "//");
   // The cluster's client offers the same, as far as we use it.
   const redis = await import(
-    url.includes("+cluster:") ? "./extras/cluster-client.ts" : "redis"
+    cluster.test(url) ? "./extras/cluster-client.ts" : "redis"
   ) as typeof import("redis");
   const rcon = redis.createClient({
     url,
@@ -144,8 +144,7 @@ export async function connect(url: string, { wait = false } = {}) {
     socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
 
-  // Of several clients, the first says that Redis is away, the last that it is
-  // back.
+  // Of several clients, the first says that Redis is away, the last, back.
   const away = (err: unknown) => {
     // Waiting is no use when it is no Redis (isReady!), or when it says no.
     if (!wait || rcon.isReady || refused(err)) fail(err);
@@ -222,7 +221,7 @@ const refusal = (err: unknown) => `Redis at ${where} says: ${cause(err)}`;
 
 const reason = (err: unknown) =>
   `Redis at ${where} (${cause(err)}). None on this machine? Start one: ` +
-  `npx tsx extras/${where.includes("+cluster:") ? "cluster" : "redis"}.ts` +
+  `npx tsx extras/${cluster.test(where) ? "cluster" : "redis"}.ts` +
   (where === "redis://localhost:6379/5" ? "" : ` --redis-url ${where}`);
 
 /** For a loop: a passing error waits 100 ms and gives null; others fail. */

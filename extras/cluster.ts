@@ -20,7 +20,7 @@ import { cause, complain, print, settings } from "../config.ts";
 
 const { REDIS_URL, QUEUE } = settings(["REDIS_URL", "QUEUE"]);
 // The first address of a cluster's; another Redis than a cluster is not meant.
-const [, host, port] = REDIS_URL.match(/\+cluster:.*[/@](.*?):(\d+)/) ?? [];
+const [, host, port] = REDIS_URL.match(/\+cluster:.*[/@](.*?):(\d+)/i) ?? [];
 const first = Number(port ?? 7001);
 if (!/^(127\.0\.0\.1|localhost)$/.test(host ?? "localhost") || first > 55_530) {
   complain(

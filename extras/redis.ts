@@ -12,7 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { cause, complain, print, settings, stopGently } from "../config.ts";
 
 const { REDIS_URL } = settings(["REDIS_URL"]);
-if (REDIS_URL.includes("+cluster:")) {
+if (/\+cluster:/i.test(REDIS_URL)) {
   end(2, "--redis-url: for a cluster start npx tsx extras/cluster.ts");
 }
 const url = new URL(REDIS_URL);
