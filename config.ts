@@ -180,9 +180,7 @@ type Client = Awaited<ReturnType<typeof connect>>;
 function watch(rcon: Client, broken: () => void) {
   let silent = 0; // pings without an answer
   const heard = () => void (silent = 0);
-  for (const event of ["connect", "reconnecting", "error", "ready"]) {
-    rcon.on(event, heard);
-  }
+  rcon.on("connect", heard).on("reconnecting", heard).on("error", heard);
   let bytes = 0; // that have come in
   setInterval(() => {
     const patience = rcon.isReady ? 8 : 3;
@@ -199,13 +197,11 @@ function watch(rcon: Client, broken: () => void) {
   }, 500).unref();
 }
 
-/** All bytes that came in by the connections that we have open now. */
+/** Bytes that came in by all that we have open, but from browsers (server). */
 function received() {
-  let sum = 0;
+  let sum = 0; // Node has no public way to ask; Deno none at all
   const open = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
-  for (const { remotePort, server, bytesRead } of open) {
-    if (remotePort && !server) sum += bytesRead;
-  }
+  for (const { server, bytesRead = 0 } of open) sum += server ? 0 : bytesRead;
   return sum;
 }
 
@@ -234,7 +230,7 @@ export async function retry(err: unknown): Promise<null> {
     troubled = performance.now();
     leaveReplica(err);
   }
-  if (!stop.signal.aborted) await sleep(100);
+  await sleep(100);
   return null;
 }
 let troubled = -Infinity; // when Redis last said no; after 5 s it is news
@@ -245,13 +241,12 @@ export function leaveReplica(err: unknown) {
   for (const renew of renewals) renew();
 }
 
-// Codes of a no for now: later it may be a yes.
-const passing = "LOADING BUSY MASTERDOWN CLUSTERDOWN TRYAGAIN READONLY " +
-  "UNBLOCKED NOREPLICAS OOM MISCONF";
+// A no for now, as answers that pass begin: later it may be a yes.
+const passing = "LOADING,BUSY,MASTERDOWN,CLUSTERDOWN,TRYAGAIN,READONLY," +
+  "UNBLOCKED,NOREPLICAS,OOM,MISCONF,ERR max number of clients";
 const refused = (err: unknown) =>
   err instanceof ErrorReply &&
-  !err.message.startsWith("ERR max number of clients") &&
-  !passing.split(" ").includes(err.message.split(" ")[0]!);
+  !passing.split(",").some((no) => err.message.startsWith(`${no} `));
 
 /** An error in a few words: some have no message, only a code or a name. */
 export function cause(err: unknown): string {
@@ -310,13 +305,13 @@ function visible(word: unknown) {
 
 // 5. Stop.
 
-const stop = new AbortController();
 /**
  * For scripts that take messages: the first Ctrl-C (SIGINT), SIGTERM or SIGHUP
  * (its terminal was closed) sets this signal, to finish what is in hand; the
  * second ends the script. Within 100 ms it still is the first: npx repeats it.
  */
 export function stopGently(): AbortSignal {
+  const stop = new AbortController();
   let first = 0; // when it came, in ms
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(name, () => {
