@@ -1,7 +1,8 @@
 // Cluster client: what connect() takes instead of createClient when REDIS_URL
 // is redis+cluster://user:password@a:7001,b:7002 (rediss+cluster: with TLS).
 //
-//   Redis:    https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
+//   Redis:    Redis Cluster
+//       https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
 //   Run:      nothing to run here; config.ts loads it for such an address
 //   Partner:  npx tsx extras/cluster.ts    a cluster on this machine
 //   Delivery: no command is sent twice; a master's death costs some seconds.

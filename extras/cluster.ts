@@ -1,7 +1,7 @@
 // Cluster: three masters and three replicas on this machine, to see one die.
 //
 //   Redis:    redis-server --cluster-enabled yes, redis-cli --cluster create
-//             https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
+//       https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
 //   Run:      npx tsx extras/cluster.ts    at ports 7001 to 7006; others with
 //             --redis-url redis+cluster://127.0.0.1:7101
 //             Enter kills the master that has the queue; Ctrl-C ends all

@@ -1,4 +1,5 @@
-// The batch consumer: each message once in either order, what Ctrl-C and a crash do to the batch in hand.
+// The batch consumer: each message once in either order, what Ctrl-C and a
+// crash do to the batch in hand.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -149,7 +150,8 @@ onEachRedis("batch consumer", (server) => {
     t.diagnostic(`lost ${lost} of a batch of 40`);
     assert.ok(lost > 0 && lost <= 40, `lost ${lost}`);
 
-    const next = script(t, file, [], env); // the rest waits for the next consumer
+    // The rest waits for the next consumer
+    const next = script(t, file, [], env);
     await until("the rest", () => next.tasks.length >= left.length);
     assert.deepEqual(next.tasks, left);
   });

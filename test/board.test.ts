@@ -63,7 +63,9 @@ describe("board", {
   }
   const sees = (page: Page, where: string, text: string) =>
     page.locator(where).getByText(text).first().waitFor();
-  /** Counts every box that ever stands in the queue, and for how long it does. */
+  /**
+   * Counts every box that ever stands in the queue, and for how long it does.
+   */
   const count = (page: Page) =>
     page.evaluate(`window.seen = 0; window.shortest = Infinity;
     const all = new Map();

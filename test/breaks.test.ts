@@ -1,4 +1,5 @@
-// Breaks that nobody announces, planned failovers, hostile servers and messages.
+// Breaks that nobody announces, planned failovers, hostile servers and
+// messages.
 
 import assert from "node:assert/strict";
 import { connect as dial, createServer, type Socket } from "node:net";
@@ -25,7 +26,10 @@ const consumers = [
 const waiting = [...consumers, "subscriber.ts", "server.ts"];
 const posix = process.platform === "win32" && "needs POSIX signals";
 
-/** A network between scripts and Redis. It can swallow all, and lead anew; what Redis sends may take its time. */
+/**
+ * A network between scripts and Redis. It can swallow all, and lead anew; what
+ * Redis sends may take its time.
+ */
 async function network(t: TestContext, to: number, bytesPerMs = 0) {
   const self = { port: 0, to, swallows: false };
   const sockets = new Set<Socket>();
@@ -167,7 +171,8 @@ onEachRedis("breaks", (get, kind) => {
       await sleep(2000); // this is what is tested, not a wait for something
       server.process.child.kill("SIGCONT");
       for (const one of all) await works(one, client, "after slow");
-      // As by Ctrl-Z and fg. Blocked in BLPOP, they get what is pushed meanwhile.
+      // As by Ctrl-Z and fg. Blocked in BLPOP, they get what is pushed
+      // meanwhile.
       for (const { self } of all) self.child.kill("SIGSTOP");
       const held = all.filter(({ file }) => consumers.includes(file));
       for (const { QUEUE } of held) await client.lPush(QUEUE, ["h 1", "h 2"]);
@@ -292,7 +297,8 @@ describe("hostile servers", { concurrency: atOnce }, () => {
     const port = await hostile(t, (command) => {
       const [name, ...args] = words(command);
       const all = args.map((arg) => `'${arg}'`).join(" ");
-      return `-ERR unknown command '${name}', with args beginning with: ${all}\r\n`;
+      return `-ERR unknown command '${name}', ` +
+        `with args beginning with: ${all}\r\n`;
     });
     await Promise.all(["producer.ts", ...waiting].map(async (file) => {
       const refused = script(t, file, [], {
@@ -302,7 +308,8 @@ describe("hostile servers", { concurrency: atOnce }, () => {
       assert.equal(await refused.status, 1, file);
       assert.equal(
         refused.err,
-        `Redis at redis://127.0.0.1:${port}/5 says: ERR unknown command 'HELLO'\n`,
+        `Redis at redis://127.0.0.1:${port}/5 says: ` +
+          "ERR unknown command 'HELLO'\n",
       );
       assert.equal(refused.out, "");
     }));

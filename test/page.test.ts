@@ -1,4 +1,5 @@
-// The page of server.ts: over HTTP as a stranger would try it, and in a browser.
+// The page of server.ts: over HTTP as a stranger would try it, and in a
+// browser.
 
 import assert from "node:assert/strict";
 import { Agent, createServer, request } from "node:http";

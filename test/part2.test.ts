@@ -1,4 +1,5 @@
-// Topics, request and reply, priority: what their headers promise. SOAK=1 runs the full counts.
+// Topics, request and reply, priority: what their headers promise. SOAK=1 runs
+// the full counts.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";

@@ -1,4 +1,5 @@
-// What is promised about delivery: stopping, crashes, restarts of Redis, a flood. SOAK=1 runs the full counts.
+// What is promised about delivery: stopping, crashes, restarts of Redis, a
+// flood. SOAK=1 runs the full counts.
 
 import assert from "node:assert/strict";
 import { connect as dial } from "node:net";
@@ -30,7 +31,10 @@ const twice = (tasks: string[]) =>
   tasks.filter((task, i) => tasks.indexOf(task) !== i);
 const posix = process.platform === "win32" && "needs POSIX signals";
 
-/** Pushes 0, 1, 2 … until told to stop, about one each ms; a push that Redis did not acknowledge is tried again under a new number. */
+/**
+ * Pushes 0, 1, 2 … until told to stop, about one each ms; a push that Redis did
+ * not acknowledge is tried again under a new number.
+ */
 function pusher(client: Awaited<ReturnType<typeof look>>, queue: string) {
   const acknowledged: string[] = [];
   let next = 0, on = true;
@@ -302,7 +306,8 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
     } kill -9 on two reliable consumers under load: none lost, none stranded, twice only what was in hand`,
     { timeout: 200_000 },
     async (t) => {
-      // With a lease this long, what a killed one had is still in its list when the test looks.
+      // With a lease this long, what a killed one had is still in its list when
+      // the test looks.
       const e = { ...env(), LEASE_MS: "4000" },
         client = await look(t, e.REDIS_URL);
       const push = pusher(client, e.QUEUE);
@@ -553,7 +558,9 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
         !key.endsWith(":lease")
       );
       await server.stop();
-      await sleep(2500); // longer than the lease of half of LEASE_MS: this is what is tested, not a wait for something
+      // Longer than the lease of half of LEASE_MS: this is what is tested, not
+      // a wait for something
+      await sleep(2500);
       await server.start();
       await Promise.all(
         two.map((consumer) => consumer.says("Redis is there.")),
@@ -664,7 +671,8 @@ describe("Redis going away", { skip: noRedisServer }, () => {
         safePush.acknowledged.filter((message) => !got.has(message)),
         [],
       );
-      // A plain consumer is served by BLPOP: of each crash it can lose the one message whose reply was under way.
+      // A plain consumer is served by BLPOP: of each crash it can lose the one
+      // message whose reply was under way.
       const took = new Set(plainOnes.flatMap((one) => one.tasks));
       const lost = plainPush.acknowledged.filter((message) =>
         !took.has(message)

@@ -41,7 +41,9 @@ describe("embedded server", { concurrency: atOnce }, () => {
     t.after(() => server.remove());
     assert.equal(
       server.process.out,
-      `Valkey (Redis-compatible, embedded) listens at redis://127.0.0.1:${server.port}, in memory only: its messages end with it.\n`,
+      "Valkey (Redis-compatible, embedded) listens at " +
+        `redis://127.0.0.1:${server.port}, in memory only: ` +
+        "its messages end with it.\n",
     );
     const client = await look(t, server.url);
     await client.lPush("q", "1");
@@ -77,7 +79,8 @@ describe("embedded server", { concurrency: atOnce }, () => {
       assert.equal(await refused.status, 1);
       assert.equal(
         refused.err,
-        `Something else has 127.0.0.1:${port} (EADDRINUSE): another --redis-url?\n`,
+        `Something else has 127.0.0.1:${port} (EADDRINUSE): ` +
+          "another --redis-url?\n",
       );
     }
   });
@@ -167,7 +170,8 @@ describe("embedded server", { concurrency: atOnce }, () => {
     t.after(() => server.remove());
     const port = await unmended(t);
     let ratio = 0; // late is at most 100 ms, so mended is under 10
-    for (let round = 0; round < 5 && ratio < 10; round++) { // once more if something else had the machine
+    // Once more if something else had the machine
+    for (let round = 0; round < 5 && ratio < 10; round++) {
       ratio = await lone(`redis://127.0.0.1:${port}`) / await lone(server.url);
     }
     t.diagnostic(`${ratio.toFixed(0)} times as fast`);

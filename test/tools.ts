@@ -1,4 +1,5 @@
-// What the tests share: a Redis for each test file, the scripts as real processes, and waiting for a condition.
+// What the tests share: a Redis for each test file, the scripts as real
+// processes, and waiting for a condition.
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,24 +14,34 @@ import { createClient } from "redis";
 import { schema } from "../config.ts";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
-/** How many tests of one file run at once: each has several processes, and a busy machine answers late. */
+/**
+ * How many tests of one file run at once: each has several processes, and a
+ * busy machine answers late.
+ */
 export const atOnce = Math.min(4, availableParallelism());
 /** A long run: SOAK=1 for all files, or for some: SOAK=promises,away. */
 const { SOAK } = process.env;
 export const long = SOAK === "1" ||
   Boolean(SOAK?.split(",").some((name) => process.argv[1]?.includes(name)));
-/** The counts of a long run, on redis-server where there is one; a tenth of them otherwise. */
+/**
+ * The counts of a long run, on redis-server where there is one; a tenth of them
+ * otherwise.
+ */
 export const soak = (count: number, kind = kinds[0]) =>
   long && kind === kinds[0] ? count : Math.ceil(count / 10);
 
-// Every process that a test starts, so that none is left, also when the test run itself fails.
+// Every process that a test starts, so that none is left, also when the test
+// run itself fails.
 const running = new Set<ChildProcess>();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => process.exit(1));
 }
 
-/** Waits until `ready` gives something; the time is a bound for failing, not for waiting. */
+/**
+ * Waits until `ready` gives something; the time is a bound for failing, not for
+ * waiting.
+ */
 export async function until<T>(
   what: string,
   ready: () => T | Promise<T>,
@@ -71,7 +82,9 @@ function program(
         line,
       ) => line.slice(9));
     },
-    /** The same of the lines `Task done …`, which a script with WORK_MS prints. */
+    /**
+     * The same of the lines `Task done …`, which a script with WORK_MS prints.
+     */
     get done() {
       return self.lines.filter((line) => line.startsWith("Task done "))
         .map((line) => line.slice(10));
@@ -89,7 +102,9 @@ function program(
         },
         ms,
       ),
-    /** Sends the signal and gives the exit status, or the signal that ended it. */
+    /**
+     * Sends the signal and gives the exit status, or the signal that ended it.
+     */
     end: (signal: NodeJS.Signals = "SIGINT") => {
       child.kill(signal);
       return self.status;
@@ -142,7 +157,10 @@ export const bare = (env: Record<string, string | undefined> = {}) => ({
   ...env,
 });
 
-/** Runs one of our scripts as a learner does, only without the wrapper of npx, which would not pass a signal on. */
+/**
+ * Runs one of our scripts as a learner does, only without the wrapper of npx,
+ * which would not pass a signal on.
+ */
 export const script = (
   t: TestContext,
   file: string,
@@ -158,7 +176,8 @@ const quick = [
   "data:text/javascript,process.setSourceMapsEnabled(false)",
 ];
 
-// Below the range that systems give to outgoing connections: one of those could take the port while a test's Redis is down.
+// Below the range that systems give to outgoing connections: one of those could
+// take the port while a test's Redis is down.
 let next = 10_000 + process.pid * 97 % 20_000;
 export async function freePort(): Promise<number> {
   const port = next++;
@@ -262,7 +281,9 @@ export const names = () => ({
 export const kinds: Kind[] = hasRedisServer
   ? ["redis-server", "embedded server"]
   : ["embedded server"];
-/** The tests of one file, on each kind of Redis that there is, several at once. */
+/**
+ * The tests of one file, on each kind of Redis that there is, several at once.
+ */
 export function onEachRedis(
   title: string,
   tests: (get: () => Redis, kind: Kind) => void,
