@@ -1,7 +1,9 @@
 // Settings: their defaults, variables, flags and bad values, on every script.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -13,7 +15,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { schema } from "../config.ts";
-import { atOnce, bare, exec, freePort, redis, root, script } from "./tools.ts";
+import { atOnce, bare, exec, found, freePort, redis } from "./tools.ts";
+import { root, script } from "./tools.ts";
 
 const uses: Record<string, string[]> = {
   "producer.ts": ["REDIS_URL", "QUEUE"],
@@ -269,37 +272,57 @@ describe("settings", { concurrency: atOnce }, () => {
     await other.says(/http:\/\/127\.0\.0\.1:[1-9]\d*\//);
   });
 
-  test("from a copy with CRLF line ends, as a downloaded zip may have, --help and the board work", async (t) => {
-    const copy = mkdtempSync(join(tmpdir(), "redis-mq crlf "));
-    t.after(() => rmSync(copy, { recursive: true, force: true }));
-    mkdirSync(join(copy, "extras"));
-    symlinkSync(
-      join(root, "node_modules"),
-      join(copy, "node_modules"),
-      "junction",
-    );
-    const files = ["package.json", "config.ts", "server.ts", "producer.ts"];
-    for (const file of [...files, "extras/board.ts", "extras/board.html"]) {
-      const text = readFileSync(join(root, file), "utf8").replace(/\r/g, "");
-      writeFileSync(join(copy, file), text.replace(/\n/g, "\r\n"));
-    }
-    const server = await redis("embedded server");
-    t.after(() => server.remove());
-    const start = (file: string, ...args: string[]) =>
-      exec(t, process.execPath, ["--import", "tsx", file, ...args], {
-        cwd: copy,
-        env: bare({ REDIS_URL: server.url, PORT: "0" }),
-      });
-    const help = start("producer.ts", "--help");
-    assert.equal(await help.status, 0);
-    assert.match(help.out, /^Producer [^]+Delivery: [^]+--queue \(or QUEUE\)/);
-    assert.ok(!help.out.includes("import"), help.out);
-    const board = start("extras/board.ts");
-    await board.says("page at");
-    const page = await fetch(board.out.match(/http:\S+/)![0]);
-    const html = await page.text();
-    const [, nonce] = html.match(/script-src 'nonce-(.*?)'/)!;
-    assert.notEqual(nonce, "NONCE");
-    assert.ok(html.includes(`<script nonce="${nonce}">`));
-  });
+  for (
+    const [how, clones] of [
+      ["a copy with CRLF line ends, as a downloaded zip may have,", false],
+      ["a clone made by Git for Windows (core.autocrlf=true)", true],
+    ] as const
+  ) {
+    const isClone = existsSync(join(root, ".git")) && found("git") !== "";
+    const skip = clones && !isClone && "needs git, and a clone";
+    test(`from ${how} --help and the board work`, { skip }, async (t) => {
+      const copy = mkdtempSync(join(tmpdir(), "redis-mq crlf "));
+      t.after(() => rmSync(copy, { recursive: true, force: true }));
+      if (clones) {
+        const clone = ["clone", "--quiet", "-c", "core.autocrlf=true"];
+        execFileSync("git", [...clone, root, copy]);
+        const text = readFileSync(join(copy, "producer.ts"), "utf8");
+        assert.ok(!text.includes("\r"), "as .gitattributes wants it");
+      } else {
+        mkdirSync(join(copy, "extras"));
+        const files = ["package.json", "config.ts", "server.ts", "producer.ts"];
+        for (const file of [...files, "extras/board.ts", "extras/board.html"]) {
+          const text = readFileSync(join(root, file), "utf8");
+          const crlf = text.replace(/\r?\n/g, "\r\n");
+          writeFileSync(join(copy, file), crlf);
+        }
+      }
+      symlinkSync(
+        join(root, "node_modules"),
+        join(copy, "node_modules"),
+        "junction",
+      );
+      const server = await redis("embedded server");
+      t.after(() => server.remove());
+      const start = (file: string, ...args: string[]) =>
+        exec(t, process.execPath, ["--import", "tsx", file, ...args], {
+          cwd: copy,
+          env: bare({ REDIS_URL: server.url, PORT: "0" }),
+        });
+      const help = start("producer.ts", "--help");
+      assert.equal(await help.status, 0);
+      assert.match(
+        help.out,
+        /^Producer [^]+Delivery: [^]+--queue \(or QUEUE\)/,
+      );
+      assert.ok(!help.out.includes("import"), help.out);
+      const board = start("extras/board.ts");
+      await board.says("page at");
+      const page = await fetch(board.out.match(/http:\S+/)![0]);
+      const html = await page.text();
+      const [, nonce] = html.match(/script-src 'nonce-(.*?)'/)!;
+      assert.notEqual(nonce, "NONCE");
+      assert.ok(html.includes(`<script nonce="${nonce}">`));
+    });
+  }
 });
