@@ -56,7 +56,6 @@ export const schema = z.object({
     .describe("where a group begins that did not exist"),
   TRIES: whole(1, 1000).default(3).describe("then it goes to the dead letters"),
 });
-type Settings = z.output<typeof schema>;
 
 /**
  * Reads settings: a flag (--redis-url) wins over a variable (REDIS_URL), and an
@@ -65,20 +64,18 @@ type Settings = z.output<typeof schema>;
  * @param argument what its arguments are called in --help; without, none
  * @returns the settings by name, and `args`, the arguments
  */
-export function settings(
-  names: (keyof Settings)[],
-  argument = "",
-): Settings & { args: string[] } {
+export function settings(names: (keyof typeof schema.shape)[], argument = "") {
   const flag = (name: string) => name.toLowerCase().replaceAll("_", "-");
   const options: NonNullable<ParseArgsConfig["options"]> = {
     help: { type: "boolean", short: "h" },
   };
-  for (const name of names) options[flag(name)] = { type: "string" };
+  for (const name of names) {
+    const variable = process.env[name] || undefined;
+    options[flag(name)] = { type: "string", default: variable };
+  }
   try {
-    const { values, positionals: args } = parseArgs({
-      options,
-      allowPositionals: true,
-    });
+    const config = { options, allowPositionals: true };
+    const { values, positionals: args } = parseArgs(config);
     if (values.help) {
       // The header of the script that was started, without its slashes.
       const lines = readFileSync(process.argv[1]!, "utf8").split(/\r?\n/);
@@ -94,20 +91,17 @@ export function settings(
       process.exit(0);
     }
     if (args.length > 0 && !argument) throw new Error("It takes no arguments");
-    const given: Record<string, unknown> = {};
-    for (const name of names) {
-      given[name] = values[flag(name)] ?? (process.env[name] || undefined);
+    const given = names.map((name) => [name, values[flag(name)]]);
+    const { data, error } = schema.safeParse(Object.fromEntries(given));
+    if (data) return { ...data, args };
+    for (const { path, message } of error.issues) {
+      const name = path.join();
+      complain(`--${flag(name)} (or ${name}) ${message}; see --help`);
     }
-    return { ...schema.parse(given), args };
   } catch (err) {
-    const mistakes = err instanceof z.ZodError
-      ? err.issues.map(({ path: [name], message }) =>
-        `--${flag(String(name))} (or ${String(name)}) ${message}`
-      )
-      : [(err as Error).message.replace(/\n/g, " ")];
-    for (const mistake of mistakes) complain(`${mistake}; see --help`);
-    process.exit(2);
+    complain(`${(err as Error).message.replaceAll("\n", " ")}; see --help`);
   }
+  process.exit(2);
 }
 
 // 2. Redis.
