@@ -107,8 +107,8 @@ export function settings(names: (keyof typeof schema.shape)[], argument = "") {
 // 2. Redis.
 
 let where = ""; // REDIS_URL without user and password, for the errors below
-const waiting = new Set<unknown>(); // clients that have no connection now
-const renewals: (() => unknown)[] = []; // each gives one client a new one
+let away = false; // whether we have said that we wait
+const clients: Client[] = []; // most scripts have one, a reliable consumer two
 
 /**
  * Connects to Redis. What it refuses, a wrong password for example, ends the
@@ -137,50 +137,47 @@ export async function connect(url: string, { wait = false } = {}) {
     // In ms. connectTimeout: below 3 rounds of watch().
     socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
-
-  // Of several clients, the first says that Redis is away, the last, back.
-  const away = (err: unknown) => {
+  rcon.on("error", (err) => {
     // Waiting is no use when it is no Redis (isReady!), or when it says no.
     if (!wait || rcon.isReady || refused(err)) fail(err);
-    if (waiting.size === 0) complain(`Waiting for ${reason(err)}`);
-    waiting.add(rcon);
-  };
-  rcon.on("error", away).on("ready", () => {
-    const was = waiting.delete(rcon);
-    if (was && waiting.size === 0) complain("Redis is there.");
+    if (!away) complain(`Waiting for ${reason(err)}`);
+    away = true;
   });
-
-  const open = () => rcon.connect().catch(() => {}); // `error` tells it
-  const renew = () => {
-    rcon.destroy();
-    setTimeout(open, 500);
-  };
-  renewals.push(() => rcon.isReady && renew());
-  watch(rcon, () => {
-    renew();
-    away(new Error("no answer"));
+  rcon.on("ready", () => {
+    if (!away || clients.some((client) => !client.isReady)) return;
+    complain("Redis is there.");
+    away = false;
   });
-  open();
+  watch(rcon);
+  open(rcon);
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
 type Client = Awaited<ReturnType<typeof connect>>;
 
+const open = (rcon: Client) => rcon.connect().catch(() => {}); // `error` tells
+function renew(rcon: Client) {
+  rcon.destroy();
+  // By then a try to connect that was under way (300 ms) has seen the end.
+  setTimeout(() => open(rcon), 500);
+}
+
 /**
- * Calls `broken` when 8 PINGs in a row have no answer (4 s), or 3 (1.5 s) while
- * connecting: a dead network closes nothing. It counts, and does not look at
- * the clock, because of Ctrl-Z: the answers lie there unread.
+ * A dead network closes nothing: a new connection, when 8 PINGs in a row have
+ * no answer (4 s), or 3 (1.5 s) while connecting. It counts, and does not look
+ * at the clock, because of Ctrl-Z: the answers lie there unread.
  */
-function watch(rcon: Client, broken: () => void) {
-  let silent = 0; // pings without an answer
+function watch(rcon: Client) {
+  clients.push(rcon);
+  let silent = 0; // PINGs without an answer
   const heard = () => void (silent = 0);
   rcon.on("connect", heard).on("reconnecting", heard).on("error", heard);
   let bytes = 0; // that have come in
   setInterval(() => {
     const patience = rcon.isReady ? 8 : 3;
     if (rcon.isOpen && silent++ >= patience) {
-      heard();
-      broken();
+      renew(rcon);
+      rcon.emit("error", new Error("no answer"));
     }
     // While a long message comes in, the answer is behind it.
     const before = bytes;
@@ -232,7 +229,7 @@ let troubled = -Infinity; // when Redis last said no; after 5 s it is news
 /** The master became a replica: a new connection may reach the new master. */
 export function leaveReplica(err: unknown) {
   if (!/^(READONLY|UNBLOCKED)/.test(cause(err))) return;
-  for (const renew of renewals) renew();
+  for (const rcon of clients) if (rcon.isReady) renew(rcon);
 }
 
 // A no for now, as answers that pass begin: later it may be a yes.

@@ -161,6 +161,7 @@ export function createClient({ url, ...options }: Options) {
     pSubscribe: (...args: unknown[]) => subscribe("pSubscribe", args),
     on: listen("on"),
     once: listen("once"),
+    emit: (name: string, err: unknown) => events.emit(name, err),
     multi: () => tagged(cluster.multi()),
     withTypeMapping: (mapping: Any) =>
       face((now) => now.withTypeMapping(mapping)),
