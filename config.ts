@@ -1,9 +1,8 @@
-// Config: all settings in one schema, and the functions that scripts share.
+// Config: all settings in one schema, and the functions that scripts share, in
+// this order: settings, connect to Redis, errors, print, stop.
 //
 //   Articles:  rcon = redis.StrictRedis(host='localhost', db=5)
 //              prodcons_queue = 'task:prodcons:queue'
-//   Run:       nothing to run here; each script imports from it. In this order:
-//              settings, connect to Redis, errors, print, stop.
 
 import { readFileSync } from "node:fs";
 import { unescape } from "node:querystring";
@@ -23,13 +22,14 @@ const whole = (min: number, max: number) =>
   ).transform(Number);
 // After redis:// no / ? # or space and only valid %xx, then perhaps a / and the
 // number of a database. With +cluster: several addresses, and no database.
-// \ufffd is what unescape() makes of %xx that are no UTF-8.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
 const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-f]{2})+$/i;
 const address = z.string().refine(
-  (url) =>
-    (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
-    !unescape(url).includes("\ufffd"),
+  (url) => {
+    const isOne = one.test(url) && URL.canParse(url);
+    const isText = !unescape(url).includes("\ufffd"); // of no UTF-8
+    return isText && (isOne || cluster.test(url));
+  },
   "must look like redis://localhost:6379/5, or rediss: for TLS; special " +
     "characters of a password are %-encoded",
 );
@@ -112,10 +112,8 @@ const clients: Client[] = []; // most scripts have one, a reliable consumer two
 
 /**
  * Connects to Redis. What it refuses, a wrong password for example, ends the
- * script with one line.
- * @param url the setting REDIS_URL
- * @param options `wait: true`, for scripts that run on: wait for Redis, now and
- *   whenever it goes away; otherwise the script ends when there is none
+ * script with one line; so does its absence, unless the script runs on and has
+ * said `wait: true`: it waits, now and whenever Redis goes away.
  * @returns https://redis.io/docs/latest/develop/clients/nodejs/, a client; its
  *   commands reject while Redis is away, and when the connection breaks
  */
@@ -127,13 +125,9 @@ export async function connect(url: string, { wait = false } = {}) {
   ) as typeof import("redis");
   const rcon = redis.createClient({
     url,
-    // The default, 5 s, would cost a timer each, and stop none already sent.
-    commandOptions: { timeout: 0 },
-    // Only for Redis Enterprise; to ask for it fails with an IPv6 address.
-    maintNotifications: "disabled",
-    // While Redis is away, commands reject: queued, they would be sent even if
-    // the log-in is refused.
-    disableOfflineQueue: true,
+    disableOfflineQueue: true, // it sends even when the log-in is refused
+    commandOptions: { timeout: 0 }, // 5 s, the default, costs a timer each
+    maintNotifications: "disabled", // they fail with an IPv6 address
     // In ms. connectTimeout: below 3 rounds of watch().
     socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
@@ -228,7 +222,7 @@ let troubled = -Infinity; // when Redis last said no; after 5 s it is news
 
 /** The master became a replica: a new connection may reach the new master. */
 export function leaveReplica(err: unknown) {
-  if (!/^(READONLY|UNBLOCKED)/.test(cause(err))) return;
+  if (!cause(err).startsWith("READONLY")) return;
   for (const rcon of clients) if (rcon.isReady) renew(rcon);
 }
 
@@ -239,16 +233,13 @@ const refused = (err: unknown) =>
   err instanceof ErrorReply &&
   !passing.split(",").some((no) => err.message.startsWith(`${no} `));
 
-/** An error in a few words: some have no message, only a code or a name. */
+/** An error in a few words. */
 export function cause(err: unknown): string {
-  const { errors, code, message, name } = err as AggregateError & {
-    code?: string;
-  };
   // node-redis's, for a reply it cannot read; sometimes for "max clients".
   if (err instanceof TypeError) return "not an answer of Redis; is it full?";
+  const { code, message } = err as NodeJS.ErrnoException;
   // What Redis does not understand it repeats, the password, too.
-  const said = message.replace(/,? with args beginning with.*/s, "");
-  return errors?.[0]?.code ?? code ?? (said || name);
+  return code ?? message.replace(/,? with args beginning with.*/s, "");
 }
 
 // 4. Print.
@@ -259,19 +250,16 @@ export function cause(err: unknown): string {
  * @returns when it is written
  */
 export function print(...words: unknown[]): Promise<void> {
-  if (lines === "") {
-    written = new Promise((done) =>
-      process.nextTick(() => {
-        process.stdout.write(lines, (err) => err || done());
-        lines = "";
-      })
-    );
-  }
+  if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
 let lines = "";
 let written = Promise.resolve();
+function flush(done: () => void) {
+  process.stdout.write(lines, (err) => err || done());
+  lines = "";
+}
 
 // Nobody reads any more (`… | head`): take no further message.
 process.stdout.on("error", () => process.exit(1));
