@@ -22,14 +22,9 @@ const index = (res: http.ServerResponse) =>
   res.setHeader("Content-Type", "text/html; charset=utf-8").end(`<!doctype html>
 <html lang="zh-CN"><title>Redis Message Queue</title>
 <meta name="viewport" content="width=device-width">
-<br>
-<center><h3>Redis Message Queue</h3>
-<br>
-<a href="/prodcons">生产消费者模式</a>
-<br>
-<br>
-<a href="/pubsub">发布订阅者模式</a>
-</center>`);
+<br><center><h3>Redis Message Queue</h3><br>
+<a href="/prodcons">生产消费者模式</a><br><br>
+<a href="/pubsub">发布订阅者模式</a></center>`);
 
 // 生产者 The producer.
 async function prodcons(res: http.ServerResponse) {
@@ -59,9 +54,9 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
 
 /** Against DNS rebinding: by an IP or our own name, not by a foreign one. */
 function isOurs({ host = "" }: http.IncomingHttpHeaders) {
-  // Without the port, and an IPv6 address without its brackets.
-  const name = host.replace(/:\d+$/, "").replace(/[[\]]/g, "");
-  return isIP(name) > 0 || name === "localhost" || name === HOST;
+  const name = host.replace(/:\d+$/, ""); // without the port
+  if (isIP(name) || name.startsWith("[")) return true; // [: IPv6
+  return name === "localhost" || name === HOST;
 }
 
 /** Against CSRF: a click on our page; on this machine also typed, or curl. */
