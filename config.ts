@@ -24,12 +24,11 @@ const whole = (min: number, max: number) =>
 // number of a database. With +cluster: several addresses, and no database.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
 const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-f]{2})+$/i;
+const isAddress = (url: string) =>
+  (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
+  !unescape(url).includes("\ufffd"); // what %xx become that are no UTF-8
 const address = z.string().refine(
-  (url) => {
-    const isOne = one.test(url) && URL.canParse(url);
-    const isText = !unescape(url).includes("\ufffd"); // of no UTF-8
-    return isText && (isOne || cluster.test(url));
-  },
+  isAddress,
   "must look like redis://localhost:6379/5, or rediss: for TLS; special " +
     "characters of a password are %-encoded",
 );
@@ -58,11 +57,10 @@ export const schema = z.object({
 });
 
 /**
- * Reads settings: a flag (--redis-url) wins over a variable (REDIS_URL), and an
- * empty variable counts as unset. A mistake is a line on stderr and status 2.
- * @param names the settings that the script uses
- * @param argument what its arguments are called in --help; without, none
- * @returns the settings by name, and `args`, the arguments
+ * The settings that a script names, and `args`: its arguments, if it takes any
+ * and has a word for them in --help. A flag (--redis-url) wins over a variable
+ * (REDIS_URL), and an empty variable counts as unset. A mistake is a line on
+ * stderr and status 2.
  */
 export function settings(names: (keyof typeof schema.shape)[], argument = "") {
   const flag = (name: string) => name.toLowerCase().replaceAll("_", "-");
@@ -152,7 +150,7 @@ type Client = Awaited<ReturnType<typeof connect>>;
 const open = (rcon: Client) => rcon.connect().catch(() => {}); // `error` tells
 function renew(rcon: Client) {
   rcon.destroy();
-  // By then a try to connect that was under way (300 ms) has seen the end.
+  // Not at once: the old connection's end would count as the new one's.
   setTimeout(() => open(rcon), 500);
 }
 
@@ -194,12 +192,11 @@ function received() {
 
 /** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown): never {
-  const said = err instanceof ErrorReply;
-  complain(said ? refusal(err) : `Cannot reach ${reason(err)}`);
+  if (err instanceof ErrorReply) complain(refusal(err));
+  else complain(`Cannot reach ${reason(err)}`);
   process.exit(1);
 }
 const refusal = (err: unknown) => `Redis at ${where} says: ${cause(err)}`;
-
 const reason = (err: unknown) =>
   `Redis at ${where} (${cause(err)}). None on this machine? Start one: ` +
   `npx tsx extras/${cluster.test(where) ? "cluster" : "redis"}.ts` +
@@ -209,16 +206,15 @@ const reason = (err: unknown) =>
 export async function retry(err: unknown): Promise<null> {
   if (refused(err) || err instanceof TypeError) fail(err);
   if (err instanceof ErrorReply) {
-    if (performance.now() > troubled + 5000) {
-      complain(`${refusal(err)}; trying again`);
-    }
-    troubled = performance.now();
+    const now = performance.now();
+    if (now > quiet) complain(`${refusal(err)}; trying again`);
+    quiet = now + 5000;
     leaveReplica(err);
   }
   await sleep(100);
   return null;
 }
-let troubled = -Infinity; // when Redis last said no; after 5 s it is news
+let quiet = 0; // until when another no of Redis is no news, in ms
 
 /** The master became a replica: a new connection may reach the new master. */
 export function leaveReplica(err: unknown) {
