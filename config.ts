@@ -13,20 +13,21 @@ import { z } from "zod";
 
 // 1. Settings.
 
-const text = z.string().min(1, "must not be empty");
+const filled = z.string().min(1, "must not be empty");
 // Digits only: by itself, Number() would take "", "0x10" and "1e3", too.
 const whole = (min: number, max: number) =>
   z.string().refine(
     (digits) => /^\d+$/.test(digits) && +digits >= min && +digits <= max,
     `must be a whole number from ${min} to ${max}`,
   ).transform(Number);
-// After redis:// no / ? # or space and only valid %xx, then perhaps a / and the
-// number of a database. With +cluster: several addresses, and no database.
+// redis://user:password@host:6379/5: up to the / no / ? # or space, and only
+// valid %xx; behind it the number of a database. redis+cluster://a:7001,b:7002
+// has several hosts, and no database.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
 const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-f]{2})+$/i;
 const isAddress = (url: string) =>
   (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
-  !unescape(url).includes("\ufffd"); // what %xx become that are no UTF-8
+  !unescape(url).includes("\ufffd"); // so it marks %xx that are no UTF-8
 const address = z.string().refine(
   isAddress,
   "must look like redis://localhost:6379/5, or rediss: for TLS; special " +
@@ -37,24 +38,25 @@ const address = z.string().refine(
 export const schema = z.object({
   REDIS_URL: address.default("redis://localhost:6379/5")
     .describe("where Redis is; article 1 uses db 5, article 2 db 1"),
-  QUEUE: text.default("task:prodcons:queue").describe("the list of messages"),
+  QUEUE: filled.default("task:prodcons:queue").describe("the list of messages"),
   ORDER: z.enum(["lifo", "fifo"], "must be lifo or fifo").default("lifo")
     .describe("of a backlog, the newest first as in the articles, or oldest"),
   WORK_MS: whole(0, 3_600_000).default(0).describe("work on a message, in ms"),
-  CHANNEL: text.default("task:pubsub:channel").describe("where to publish"),
-  HOST: text.default("127.0.0.1").describe("the address of the page"),
+  CHANNEL: filled.default("task:pubsub:channel").describe("where to publish"),
+  HOST: filled.default("127.0.0.1").describe("the address of the page"),
   PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
   // The rest is for extras/ only: skip it at first.
   LEASE_MS: whole(1000, 3_600_000).default(10_000)
     .describe("how soon another takes up what a dead one had in hand, in ms"),
   BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
   WAIT_MS: whole(1, 3_600_000).default(5000).describe("for an answer, in ms"),
-  STREAM: text.default("task:stream").describe("the stream of messages"),
-  GROUP: text.default("workers").describe("each group gets all messages"),
+  STREAM: filled.default("task:stream").describe("the stream of messages"),
+  GROUP: filled.default("workers").describe("each group gets all messages"),
   FROM: z.enum(["first", "new"], "must be first or new").default("first")
     .describe("where a group begins that did not exist"),
   TRIES: whole(1, 1000).default(3).describe("then it goes to the dead letters"),
 });
+type Settings = z.output<typeof schema>;
 
 /**
  * The settings that a script names, and `args`: its arguments, if it takes any
@@ -62,7 +64,10 @@ export const schema = z.object({
  * (REDIS_URL), and an empty variable counts as unset. A mistake is a line on
  * stderr and status 2.
  */
-export function settings(names: (keyof typeof schema.shape)[], argument = "") {
+export function settings<Name extends keyof Settings>(
+  names: Name[],
+  argument = "",
+): Pick<Settings, Name> & { args: string[] } {
   const flag = (name: string) => name.toLowerCase().replaceAll("_", "-");
   const options: NonNullable<ParseArgsConfig["options"]> = {
     help: { type: "boolean", short: "h" },
@@ -91,7 +96,7 @@ export function settings(names: (keyof typeof schema.shape)[], argument = "") {
     if (args.length > 0 && !argument) throw new Error("It takes no arguments");
     const given = names.map((name) => [name, values[flag(name)]]);
     const { data, error } = schema.safeParse(Object.fromEntries(given));
-    if (data) return { ...data, args };
+    if (data) return { ...data as Pick<Settings, Name>, args };
     for (const { path, message } of error.issues) {
       const name = path.join();
       complain(`--${flag(name)} (or ${name}) ${message}; see --help`);
@@ -104,7 +109,7 @@ export function settings(names: (keyof typeof schema.shape)[], argument = "") {
 
 // 2. Redis.
 
-let where = ""; // REDIS_URL without user and password, for the errors below
+let shownUrl = ""; // REDIS_URL without user and password, for error lines
 let away = false; // whether we have said that we wait
 const clients: Client[] = []; // most scripts have one, a reliable consumer two
 
@@ -112,11 +117,11 @@ const clients: Client[] = []; // most scripts have one, a reliable consumer two
  * Connects to Redis. What it refuses, a wrong password for example, ends the
  * script with one line; so does its absence, unless the script runs on and has
  * said `wait: true`: it waits, now and whenever Redis goes away.
- * @returns https://redis.io/docs/latest/develop/clients/nodejs/, a client; its
+ * @returns a client, https://redis.io/docs/latest/develop/clients/nodejs/; its
  *   commands reject while Redis is away, and when the connection breaks
  */
 export async function connect(url: string, { wait = false } = {}) {
-  where = url.replace(/\/\/.*@/, "//");
+  shownUrl = url.replace(/\/\/.*@/, "//");
   // The cluster's client offers the same, as far as we use it.
   const redis = await import(
     cluster.test(url) ? "./extras/cluster-client.ts" : "redis"
@@ -124,15 +129,15 @@ export async function connect(url: string, { wait = false } = {}) {
   const rcon = redis.createClient({
     url,
     disableOfflineQueue: true, // it sends even when the log-in is refused
-    commandOptions: { timeout: 0 }, // 5 s, the default, costs a timer each
+    commandOptions: { timeout: 0 }, // the default costs a timer each
     maintNotifications: "disabled", // they fail with an IPv6 address
-    // In ms. connectTimeout: below 3 rounds of watch().
+    // In ms. Of 3 rounds of watch(), 1500, connecting takes at most 1400.
     socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
   rcon.on("error", (err) => {
-    // Waiting is no use when it is no Redis (isReady!), or when it says no.
-    if (!wait || rcon.isReady || refused(err)) fail(err);
-    if (!away) complain(`Waiting for ${reason(err)}`);
+    // A break clears isReady before it is told: else, this is no Redis at all.
+    if (!wait || rcon.isReady || isFinal(err)) fail(err);
+    if (!away) complain(`Waiting for ${redisAt(err)}`);
     away = true;
   });
   rcon.on("ready", () => {
@@ -141,13 +146,14 @@ export async function connect(url: string, { wait = false } = {}) {
     away = false;
   });
   watch(rcon);
-  open(rcon);
+  open(rcon); // not awaited: watch() may try anew, and so may node-redis
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
 type Client = Awaited<ReturnType<typeof connect>>;
 
-const open = (rcon: Client) => rcon.connect().catch(() => {}); // `error` tells
+// What goes wrong comes as an event, too, `error` above.
+const open = (rcon: Client) => rcon.connect().catch(() => {});
 function renew(rcon: Client) {
   rcon.destroy();
   // Not at once: the old connection's end would count as the new one's.
@@ -155,9 +161,9 @@ function renew(rcon: Client) {
 }
 
 /**
- * A dead network closes nothing: a new connection, when 8 PINGs in a row have
- * no answer (4 s), or 3 (1.5 s) while connecting. It counts, and does not look
- * at the clock, because of Ctrl-Z: the answers lie there unread.
+ * A dead network closes no connection. So we ask: when 8 PINGs in a row have no
+ * answer (4 s), or 3 while connecting, we connect anew. They are counted, since
+ * after Ctrl-Z and fg a clock has jumped while the answers lie there unread.
  */
 function watch(rcon: Client) {
   clients.push(rcon);
@@ -171,7 +177,8 @@ function watch(rcon: Client) {
       renew(rcon);
       rcon.emit("error", new Error("no answer"));
     }
-    // While a long message comes in, the answer is behind it.
+    // On a slow network the answer may be behind a long message, which would be
+    // lost: while more than 10 kB come in, Redis is there.
     const before = bytes;
     bytes = received();
     if (bytes > before + 10_000) heard();
@@ -180,11 +187,11 @@ function watch(rcon: Client) {
   }, 500).unref();
 }
 
-/** Bytes that came in by all that we have open, but from browsers (server). */
+/** Bytes that came in by all open connections except browsers' (server). */
 function received() {
   let sum = 0; // Node has no public way to ask; Deno none at all
   const open = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
-  for (const { server, bytesRead = 0 } of open) sum += server ? 0 : bytesRead;
+  for (const { server, bytesRead = 0 } of open) if (!server) sum += bytesRead;
   return sum;
 }
 
@@ -193,18 +200,22 @@ function received() {
 /** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown): never {
   if (err instanceof ErrorReply) complain(refusal(err));
-  else complain(`Cannot reach ${reason(err)}`);
+  else complain(`Cannot reach ${redisAt(err)}`);
   process.exit(1);
 }
-const refusal = (err: unknown) => `Redis at ${where} says: ${cause(err)}`;
-const reason = (err: unknown) =>
-  `Redis at ${where} (${cause(err)}). None on this machine? Start one: ` +
-  `npx tsx extras/${cluster.test(where) ? "cluster" : "redis"}.ts` +
-  (where === "redis://localhost:6379/5" ? "" : ` --redis-url ${where}`);
+const refusal = (err: unknown) => `Redis at ${shownUrl} says: ${cause(err)}`;
+const redisAt = (err: unknown) =>
+  `Redis at ${shownUrl} (${cause(err)}). None on this machine? Start one: ` +
+  `npx tsx extras/${cluster.test(shownUrl) ? "cluster" : "redis"}.ts` +
+  (shownUrl === "redis://localhost:6379/5" ? "" : ` --redis-url ${shownUrl}`);
 
-/** For a loop: a passing error waits 100 ms and gives null; others fail. */
+let quiet = 0; // a no before this moment is not said: the last is 5 s old
+/**
+ * For a loop: after a temporary error it waits 100 ms and gives null; any other
+ * ends the script. That Redis is away, connect() says.
+ */
 export async function retry(err: unknown): Promise<null> {
-  if (refused(err) || err instanceof TypeError) fail(err);
+  if (isFinal(err) || err instanceof TypeError) fail(err); // see cause()
   if (err instanceof ErrorReply) {
     const now = performance.now();
     if (now > quiet) complain(`${refusal(err)}; trying again`);
@@ -214,35 +225,39 @@ export async function retry(err: unknown): Promise<null> {
   await sleep(100);
   return null;
 }
-let quiet = 0; // until when another no of Redis is no news, in ms
 
-/** The master became a replica: a new connection may reach the new master. */
+/**
+ * When a failover has made our Redis a replica, which takes no messages: a new
+ * connection to the same address may reach the new master.
+ */
 export function leaveReplica(err: unknown) {
   if (!cause(err).startsWith("READONLY")) return;
   for (const rcon of clients) if (rcon.isReady) renew(rcon);
 }
 
-// A no for now, as answers that pass begin: later it may be a yes.
-const passing = "LOADING,BUSY,MASTERDOWN,CLUSTERDOWN,TRYAGAIN,READONLY," +
+// How Redis's temporary refusals begin. All others are final.
+const temporary = "LOADING,BUSY,MASTERDOWN,CLUSTERDOWN,TRYAGAIN,READONLY," +
   "UNBLOCKED,NOREPLICAS,OOM,MISCONF,ERR max number of clients";
-const refused = (err: unknown) =>
+const isFinal = (err: unknown) =>
   err instanceof ErrorReply &&
-  !passing.split(",").some((no) => err.message.startsWith(`${no} `));
+  !temporary.split(",").some((no) => err.message.startsWith(`${no} `));
 
 /** An error in a few words. */
 export function cause(err: unknown): string {
-  // node-redis's, for a reply it cannot read; sometimes for "max clients".
+  // What node-redis throws for a reply it cannot read, and for some refusals.
   if (err instanceof TypeError) return "not an answer of Redis; is it full?";
   const { code, message } = err as NodeJS.ErrnoException;
-  // What Redis does not understand it repeats, the password, too.
+  // A command that Redis does not know it repeats, with the password in it.
   return code ?? message.replace(/,? with args beginning with.*/s, "");
 }
 
 // 4. Print.
 
+let lines = ""; // printed, not yet written
+let written = Promise.resolve();
 /**
- * Prints words as one line, whatever is in them: of a long word the beginning,
- * of what moves the cursor its code. Lines printed at once leave in one write.
+ * Prints words as one line, whatever is in them: long ones are cut, what moves
+ * the cursor is escaped. All that is printed at one go leaves in one write.
  * @returns when it is written
  */
 export function print(...words: unknown[]): Promise<void> {
@@ -250,17 +265,15 @@ export function print(...words: unknown[]): Promise<void> {
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
-let lines = "";
-let written = Promise.resolve();
 function flush(done: () => void) {
   process.stdout.write(lines, (err) => err || done());
   lines = "";
 }
 
-// Nobody reads any more (`… | head`): take no further message.
+// Nobody reads any more (`… | head`): end, and take no further message.
 process.stdout.on("error", () => process.exit(1));
 
-/** Prints a line on stderr; of an address, not the user and the password. */
+/** Prints a line on stderr, without the user and the password of a URL. */
 export const complain = (line: string) =>
   console.error(visible(line.replace(/\/\/\S*@/g, "//…@")));
 
@@ -281,9 +294,9 @@ function visible(word: unknown) {
 // 5. Stop.
 
 /**
- * For scripts that take messages: the first Ctrl-C (SIGINT), SIGTERM or SIGHUP
- * (its terminal was closed) sets this signal, to finish what is in hand; the
- * second ends the script. Within 100 ms it still is the first: npx repeats it.
+ * For scripts that take messages, to finish the one in hand: the first Ctrl-C
+ * (SIGINT), SIGTERM or SIGHUP (its terminal was closed) aborts what this gives;
+ * a second one ends the script. npx repeats a Ctrl-C, within 100 ms.
  */
 export function stopGently(): AbortSignal {
   const stop = new AbortController();

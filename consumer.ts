@@ -20,8 +20,8 @@ const stop = stopGently();
 print("listen task queue");
 
 while (!stop.aborted) {
-  // 没有消息就等 For half a second at most, then look at `stop`. A BLPOP
-  // that is broken off can lose the message that Redis is just sending.
+  // 没有消息就等。 Wait for half a second at most, then look at `stop`: if
+  // Ctrl-C broke a BLPOP off, the message that comes just then would be lost.
   const taking = ORDER === "lifo"
     ? rcon.blPop(QUEUE, 0.5)
     : rcon.brPop(QUEUE, 0.5);
@@ -34,4 +34,4 @@ while (!stop.aborted) {
     await print("Task done", task.element);
   }
 }
-process.exit(); // the connection would keep us here
+process.exit(); // ends the connection, too, also while Redis is away

@@ -10,18 +10,18 @@
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";
 
-// 设置 Flags or environment variables; what else was typed is `args`.
+// 设置。 Flags or environment variables; what else was typed is `args`.
 const { REDIS_URL, QUEUE, args } = settings(
   ["REDIS_URL", "QUEUE"],
   "[message …]",
 );
 const rcon = await connect(REDIS_URL);
 
-// 随机数 a random digit, as in the articles
+// 随机数。 A random digit, as in the articles.
 const messages = args.length > 0 ? args : [String(randomInt(10))];
 for (const elem of messages) {
-  // 推入队列左端 onto the left end of the list (fail ends the script)
+  // 推入队列左端。 Onto the left end of the list (fail ends the script).
   const length = await rcon.lPush(QUEUE, elem).catch(fail);
   print("lpush", QUEUE, "--", elem, `(queue length ${length})`);
 }
-rcon.destroy(); // every push is answered: this loses none
+rcon.destroy(); // or we would not end; every push is answered, none is lost

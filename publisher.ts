@@ -18,7 +18,7 @@ const rcon = await connect(REDIS_URL);
 // The articles' publisher first subscribes to its own channel: not needed.
 const messages = args.length > 0 ? args : [String(randomInt(10))];
 for (const elem of messages) {
-  // 发布到频道 to everybody who listens at this moment
+  // 发布到频道。 To everybody who listens at this moment.
   const receivers = await rcon.publish(CHANNEL, elem).catch(fail);
   print("publish", CHANNEL, "--", elem, `(received by ${receivers})`);
 }

@@ -17,32 +17,35 @@ const { REDIS_URL, QUEUE, CHANNEL, HOST, PORT } = settings(
 );
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 首页 The page.
+// 首页。 The page.
 const index = (res: http.ServerResponse) =>
   res.setHeader("Content-Type", "text/html; charset=utf-8").end(`<!doctype html>
 <html lang="zh-CN"><title>Redis Message Queue</title>
 <meta name="viewport" content="width=device-width">
-<br><center><h3>Redis Message Queue</h3><br>
-<a href="/prodcons">生产消费者模式</a><br><br>
-<a href="/pubsub">发布订阅者模式</a></center>`);
+<br>
+<center><h3>Redis Message Queue</h3>
+<br>
+<a href="/prodcons">生产消费者模式</a>
+<br>
+<br>
+<a href="/pubsub">发布订阅者模式</a>
+</center>`);
 
-// 生产者 The producer.
+// 生产者。 The producer.
 async function prodcons(res: http.ServerResponse) {
   const elem = String(randomInt(10));
   const length = await rcon.lPush(QUEUE, elem);
   print("lpush", QUEUE, "--", elem, `(queue length ${length})`);
-  redirect(res);
+  res.writeHead(302, { Location: "/" }).end(); // redirect('/')
 }
 
-// 消息发布者 The publisher.
+// 消息发布者。 The publisher.
 async function pubsub(res: http.ServerResponse) {
   const elem = String(randomInt(10));
   const receivers = await rcon.publish(CHANNEL, elem);
   print("publish", CHANNEL, "--", elem, `(received by ${receivers})`);
-  redirect(res);
+  res.writeHead(302, { Location: "/" }).end(); // redirect('/')
 }
-const redirect = (res: http.ServerResponse) =>
-  res.writeHead(302, { Location: "/" }).end();
 
 /** What answers which path; extras/board.ts adds to it, and uses `server`. */
 export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
@@ -52,7 +55,7 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/pubsub", pubsub],
 ]);
 
-/** Against DNS rebinding: by an IP or our own name, not by a foreign one. */
+/** Against DNS rebinding: it asks for an IP or our own name, no foreign one. */
 function isOurs({ host = "" }: http.IncomingHttpHeaders) {
   const name = host.replace(/:\d+$/, ""); // without the port
   if (isIP(name) || name.startsWith("[")) return true; // [: IPv6
@@ -62,12 +65,13 @@ function isOurs({ host = "" }: http.IncomingHttpHeaders) {
 /** Against CSRF: a click on our page; on this machine also typed, or curl. */
 function isWanted(headers: http.IncomingHttpHeaders) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  const page = origin || referer; // that asks; Origin lacks the / added below
-  if (page && !`${page}/`.startsWith(`http://${host}/`)) return false;
   // A browser may fetch ahead, before anybody clicks (x-moz: old Firefox).
   if (headers["sec-purpose"] || headers["x-moz"]) return false;
+  // The page with the link; an Origin comes without the / at its end.
+  const page = origin ? `${origin}/` : referer;
+  if (page && !page.startsWith(`http://${host}/`)) return false;
   if (site) return site === "same-origin" || site === "none"; // none: typed in
-  // No header: curl, or a browser over http to another machine. There a
+  // No such header: curl, or a browser over http to another machine. There a
   // foreign <img> looks like a typed address, so only our page will do.
   return Boolean(page) || /^(localhost|127\.|\[::1])/.test(host);
 }
@@ -91,15 +95,17 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    leaveReplica(err);
+    leaveReplica(err); // as retry() does for loops; but a click is not repeated
     answer(503, `是否送出不确定 It may be sent or not: ${cause(err)}`);
   }
 });
 
 server.on("error", (err) => {
-  complain(`Cannot serve at ${HOST}:${PORT} (${cause(err)}). Try --port 0`);
+  const where = `${HOST}:${PORT} (${cause(err)})`;
+  complain(`Cannot serve at ${where}. Another --port or --host?`);
   process.exit(1);
 });
+// 启动。 app.run()
 server.listen(PORT, HOST, () => {
   const { port } = server.address() as AddressInfo;
   print(`page at http://${isIP(HOST) === 6 ? `[${HOST}]` : HOST}:${port}/`);

@@ -12,16 +12,17 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 订阅频道 Again while retry gives null (error). Later, after a break,
-// node-redis subscribes again by itself.
+// 订阅频道。 Until it works: after an error, retry gives null. When the
+// connection breaks later, node-redis subscribes again by itself.
 const hear = (task: string) => print("Task get", task);
 while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null) continue;
 print("listen task channel");
 
 const missed =
   "The connection was away: what was published meanwhile is missed.";
-rcon.on("ready", () => complain(missed)); // from now on: connected again
+rcon.on("ready", () => complain(missed)); // each time that it is back
 
-// If nobody reads our output, wait here, as in a terminal: the lines would fill
-// our memory. If it lasts, Redis cuts us off. (Node has no public way.)
+// While nobody reads our output, writing shall block us, as in a terminal, or
+// the lines would fill our memory; if that lasts, Redis cuts us off. Node has
+// no public function for it.
 Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);

@@ -401,7 +401,7 @@ describe(
       assert.equal(await second.status, 1);
       assert.match(
         second.err,
-        /^Cannot serve at 127\.0\.0\.1:\d+ \(EADDRINUSE\)\. Try --port 0\n$/,
+        /^Cannot serve at 127\.0\.0\.1:\d+ \(EADDRINUSE\)\. Another --port or --host\?\n$/,
       );
       // Also this line moves no cursor.
       const third = script(t, "server.ts", ["--host", "\u001b[2Jx"], e);
