@@ -156,7 +156,7 @@ type Client = Awaited<ReturnType<typeof connect>>;
 const open = (rcon: Client) => rcon.connect().catch(() => {});
 function renew(rcon: Client) {
   rcon.destroy();
-  // Not at once: the old connection's end would count as the new one's.
+  // A pause: destroy() does not reach a connection that is just being opened.
   setTimeout(() => open(rcon), 500);
 }
 
