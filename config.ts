@@ -40,7 +40,7 @@ export const schema = z.object({
     .describe("where Redis is; article 1 uses db 5, article 2 db 1"),
   QUEUE: filled.default("task:prodcons:queue").describe("the list of messages"),
   ORDER: z.enum(["lifo", "fifo"], "must be lifo or fifo").default("lifo")
-    .describe("of a backlog, the newest first as in the articles, or oldest"),
+    .describe("lifo: the newest first, as in the articles; fifo: the oldest"),
   WORK_MS: whole(0, 3_600_000).default(0).describe("work on a message, in ms"),
   CHANNEL: filled.default("task:pubsub:channel").describe("where to publish"),
   HOST: filled.default("127.0.0.1").describe("the address of the page"),
@@ -209,7 +209,7 @@ const redisAt = (err: unknown) =>
   `npx tsx extras/${cluster.test(shownUrl) ? "cluster" : "redis"}.ts` +
   (shownUrl === "redis://localhost:6379/5" ? "" : ` --redis-url ${shownUrl}`);
 
-let quiet = 0; // a no before this moment is not said: the last is 5 s old
+let quiet = 0; // until when a refusal is no news: 5 s after the last one, in ms
 /**
  * For a loop: after a temporary error it waits 100 ms and gives null; any other
  * ends the script. That Redis is away, connect() says.
@@ -257,7 +257,7 @@ let lines = ""; // printed, not yet written
 let written = Promise.resolve();
 /**
  * Prints words as one line, whatever is in them: long ones are cut, what moves
- * the cursor is escaped. All that is printed at one go leaves in one write.
+ * the cursor is escaped. Lines printed at once leave in one write.
  * @returns when it is written
  */
 export function print(...words: unknown[]): Promise<void> {
