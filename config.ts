@@ -20,14 +20,15 @@ const whole = (min: number, max: number) =>
     (digits) => /^\d+$/.test(digits) && +digits >= min && +digits <= max,
     `must be a whole number from ${min} to ${max}`,
   ).transform(Number);
-// redis://user:password@host:6379/5: up to the / no / ? # or space, and only
-// valid %xx; behind it the number of a database. redis+cluster://a:7001,b:7002
-// has several hosts, and no database.
+// redis://user:password@host:6379/5: after // anything but / ? # and space, of
+// %xx only valid ones; then perhaps the number of a database.
+// redis+cluster://a:7001,b:7002 has several hosts, and no database.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
 const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-f]{2})+$/i;
+// unescape (querystring's) makes \ufffd of %xx that are no UTF-8.
 const isAddress = (url: string) =>
   (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
-  !unescape(url).includes("\ufffd"); // so it marks %xx that are no UTF-8
+  !unescape(url).includes("\ufffd");
 const address = z.string().refine(
   isAddress,
   "must look like redis://localhost:6379/5, or rediss: for TLS; special " +
@@ -47,22 +48,22 @@ export const schema = z.object({
   PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
   // The rest is for extras/ only: skip it at first.
   LEASE_MS: whole(1000, 3_600_000).default(10_000)
-    .describe("how soon another takes up what a dead one had in hand, in ms"),
+    .describe("when another takes up what a crashed one had in hand, in ms"),
   BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
   WAIT_MS: whole(1, 3_600_000).default(5000).describe("for an answer, in ms"),
   STREAM: filled.default("task:stream").describe("the stream of messages"),
   GROUP: filled.default("workers").describe("each group gets all messages"),
   FROM: z.enum(["first", "new"], "must be first or new").default("first")
     .describe("where a group begins that did not exist"),
-  TRIES: whole(1, 1000).default(3).describe("then it goes to the dead letters"),
+  TRIES: whole(1, 1000).default(3).describe("tries until it is a dead letter"),
 });
 type Settings = z.output<typeof schema>;
 
 /**
- * The settings that a script names, and `args`: its arguments, if it takes any
- * and has a word for them in --help. A flag (--redis-url) wins over a variable
- * (REDIS_URL), and an empty variable counts as unset. A mistake is a line on
- * stderr and status 2.
+ * The settings that a script names, and `args`, its arguments; `argument` is
+ * the word for them in --help, and without it there may be none. A flag
+ * (--redis-url) wins over a variable (REDIS_URL); an empty variable counts as
+ * unset. A mistake is a line on stderr and status 2.
  */
 export function settings<Name extends keyof Settings>(
   names: Name[],
@@ -111,12 +112,12 @@ export function settings<Name extends keyof Settings>(
 
 let shownUrl = ""; // REDIS_URL without user and password, for error lines
 let away = false; // whether we have said that we wait
-const clients: Client[] = []; // most scripts have one, a reliable consumer two
+const clients: Client[] = []; // one for each connect()
 
 /**
- * Connects to Redis. What it refuses, a wrong password for example, ends the
- * script with one line; so does its absence, unless the script runs on and has
- * said `wait: true`: it waits, now and whenever Redis goes away.
+ * Connects to Redis. When Redis is away, or refuses for good (a wrong password,
+ * for example), the script ends with one line. With `wait: true` it waits for
+ * a Redis that is away, now and later; that is for scripts that run on.
  * @returns a client, https://redis.io/docs/latest/develop/clients/nodejs/; its
  *   commands reject while Redis is away, and when the connection breaks
  */
@@ -128,14 +129,14 @@ export async function connect(url: string, { wait = false } = {}) {
   ) as typeof import("redis");
   const rcon = redis.createClient({
     url,
-    disableOfflineQueue: true, // it sends even when the log-in is refused
-    commandOptions: { timeout: 0 }, // the default costs a timer each
-    maintNotifications: "disabled", // they fail with an IPv6 address
-    // In ms. Of 3 rounds of watch(), 1500, connecting takes at most 1400.
+    disableOfflineQueue: true, // that would send also after a refused log-in
+    commandOptions: { timeout: 0 }, // else each command starts a timer
+    maintNotifications: "disabled", // Redis Enterprise's; they break IPv6
+    // In ms. connectTimeout: less than the 3 × 500 of watch().
     socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
   rcon.on("error", (err) => {
-    // A break clears isReady before it is told: else, this is no Redis at all.
+    // Still ready? Then nothing broke, but the reply is no Redis's.
     if (!wait || rcon.isReady || isFinal(err)) fail(err);
     if (!away) complain(`Waiting for ${redisAt(err)}`);
     away = true;
@@ -152,18 +153,19 @@ export async function connect(url: string, { wait = false } = {}) {
 }
 type Client = Awaited<ReturnType<typeof connect>>;
 
-// What goes wrong comes as an event, too, `error` above.
+// A failure also comes as an event, `error` above.
 const open = (rcon: Client) => rcon.connect().catch(() => {});
 function renew(rcon: Client) {
   rcon.destroy();
-  // A pause: destroy() does not reach a connection that is just being opened.
+  // A pause: destroy() cannot cancel a connection that is just being opened.
   setTimeout(() => open(rcon), 500);
 }
+const renewAll = () => clients.filter((rcon) => rcon.isReady).forEach(renew);
 
 /**
  * A dead network closes no connection. So we ask: when 8 PINGs in a row have no
- * answer (4 s), or 3 while connecting, we connect anew. They are counted, since
- * after Ctrl-Z and fg a clock has jumped while the answers lie there unread.
+ * answer (4 s), or 3 while connecting, we connect anew. We count PINGs, not ms:
+ * after Ctrl-Z and fg the clock has jumped, and the answers lie there unread.
  */
 function watch(rcon: Client) {
   clients.push(rcon);
@@ -175,10 +177,11 @@ function watch(rcon: Client) {
     const patience = rcon.isReady ? 8 : 3;
     if (rcon.isOpen && silent++ >= patience) {
       renew(rcon);
+      renewAll(); // the others would notice it a moment later
       rcon.emit("error", new Error("no answer"));
     }
-    // On a slow network the answer may be behind a long message, which would be
-    // lost: while more than 10 kB come in, Redis is there.
+    // The answer may be behind a long message on a slow network, and connecting
+    // anew would lose that. So 10 kB since the last look are an answer, too.
     const before = bytes;
     bytes = received();
     if (bytes > before + 10_000) heard();
@@ -187,9 +190,9 @@ function watch(rcon: Client) {
   }, 500).unref();
 }
 
-/** Bytes that came in by all open connections except browsers' (server). */
+/** Bytes that have come in, but for those of the page's visitors (.server). */
 function received() {
-  let sum = 0; // Node has no public way to ask; Deno none at all
+  let sum = 0; // Node has only a private way to ask, Deno none
   const open = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
   for (const { server, bytesRead = 0 } of open) if (!server) sum += bytesRead;
   return sum;
@@ -209,13 +212,13 @@ const redisAt = (err: unknown) =>
   `npx tsx extras/${cluster.test(shownUrl) ? "cluster" : "redis"}.ts` +
   (shownUrl === "redis://localhost:6379/5" ? "" : ` --redis-url ${shownUrl}`);
 
-let quiet = 0; // until when a refusal is no news: 5 s after the last one, in ms
+let quiet = 0; // a refusal before this moment (ms) is not worth a new line
 /**
- * For a loop: after a temporary error it waits 100 ms and gives null; any other
- * ends the script. That Redis is away, connect() says.
+ * For a loop: a final refusal ends the script. After any other error it waits
+ * 100 ms and gives null; that Redis is away, connect() has already said.
  */
 export async function retry(err: unknown): Promise<null> {
-  if (isFinal(err) || err instanceof TypeError) fail(err); // see cause()
+  if (isFinal(err) || err instanceof TypeError) fail(err);
   if (err instanceof ErrorReply) {
     const now = performance.now();
     if (now > quiet) complain(`${refusal(err)}; trying again`);
@@ -227,12 +230,11 @@ export async function retry(err: unknown): Promise<null> {
 }
 
 /**
- * When a failover has made our Redis a replica, which takes no messages: a new
- * connection to the same address may reach the new master.
+ * Connects anew when a failover has made our Redis a replica, which takes no
+ * messages: the same address may lead to the new master now.
  */
 export function leaveReplica(err: unknown) {
-  if (!cause(err).startsWith("READONLY")) return;
-  for (const rcon of clients) if (rcon.isReady) renew(rcon);
+  if (/^(READONLY|UNBLOCKED)/.test(cause(err))) renewAll();
 }
 
 // How Redis's temporary refusals begin. All others are final.
@@ -244,16 +246,16 @@ const isFinal = (err: unknown) =>
 
 /** An error in a few words. */
 export function cause(err: unknown): string {
-  // What node-redis throws for a reply it cannot read, and for some refusals.
+  // node-redis's, for a reply it cannot read; so it can end with maxclients.
   if (err instanceof TypeError) return "not an answer of Redis; is it full?";
   const { code, message } = err as NodeJS.ErrnoException;
-  // A command that Redis does not know it repeats, with the password in it.
+  // Of a command that it does not know Redis repeats all, also a password.
   return code ?? message.replace(/,? with args beginning with.*/s, "");
 }
 
 // 4. Print.
 
-let lines = ""; // printed, not yet written
+let lines = ""; // the first print of a turn has all of its lines written
 let written = Promise.resolve();
 /**
  * Prints words as one line, whatever is in them: long ones are cut, what moves
@@ -284,7 +286,7 @@ function visible(word: unknown) {
     const length = text.length.toLocaleString("en");
     text = `${text.slice(0, 1000)}… (${length} characters)`;
   }
-  // Controls, line and paragraph ends, lone surrogates, bidi controls.
+  // Controls, line ends, paragraph ends, halves of a pair, bidi controls.
   return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu, (c) => {
     if (c === "\n") return "\\n";
     return "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0");
@@ -295,8 +297,8 @@ function visible(word: unknown) {
 
 /**
  * For scripts that take messages, to finish the one in hand: the first Ctrl-C
- * (SIGINT), SIGTERM or SIGHUP (its terminal was closed) aborts what this gives;
- * a second one ends the script. npx repeats a Ctrl-C, within 100 ms.
+ * (SIGINT), SIGTERM or SIGHUP (its terminal was closed) aborts the returned
+ * signal, a second one ends the script.
  */
 export function stopGently(): AbortSignal {
   const stop = new AbortController();
@@ -304,6 +306,7 @@ export function stopGently(): AbortSignal {
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(name, () => {
       first ||= Date.now();
+      // Within 100 ms it is the same one: npx repeats a Ctrl-C.
       if (Date.now() > first + 100) process.exit(130);
       stop.abort();
     });

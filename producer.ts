@@ -4,8 +4,8 @@
 //             https://redis.io/docs/latest/commands/lpush/
 //   Run:      npx tsx producer.ts    or: npx tsx producer.ts "order 1001"
 //   Partner:  npx tsx consumer.ts    in another terminal, before or after
-//   Delivery: a message that is printed here was queued, and waits. If the
-//             connection breaks, one that is not printed may be queued, too.
+//   Delivery: a message that is printed here was queued. If the connection
+//             breaks, one that is not printed may be queued, too.
 
 import { randomInt } from "node:crypto";
 import { connect, fail, print, settings } from "./config.ts";

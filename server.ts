@@ -55,29 +55,30 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/pubsub", pubsub],
 ]);
 
-/** Against DNS rebinding: it asks for an IP or our own name, no foreign one. */
+/** Against DNS rebinding: only a Host that is an IP or our own name. */
 function isOurs({ host = "" }: http.IncomingHttpHeaders) {
-  const name = host.replace(/:\d+$/, ""); // without the port
-  if (isIP(name) || name.startsWith("[")) return true; // [: IPv6
-  return name === "localhost" || name === HOST;
+  // Without the port, and an IPv6 address without its brackets.
+  const name = host.replace(/:\d+$/, "").replace(/[[\]]/g, "");
+  return isIP(name) > 0 || ["localhost", HOST.toLowerCase()].includes(name);
 }
 
-/** Against CSRF: a click on our page; on this machine also typed, or curl. */
+/** Against CSRF: only a click on our page; on this machine also typed, curl. */
 function isWanted(headers: http.IncomingHttpHeaders) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
   // A browser may fetch ahead, before anybody clicks (x-moz: old Firefox).
   if (headers["sec-purpose"] || headers["x-moz"]) return false;
-  // The page with the link; an Origin comes without the / at its end.
+  // The page with the link has to be ours; an Origin has no / at its end.
   const page = origin ? `${origin}/` : referer;
   if (page && !page.startsWith(`http://${host}/`)) return false;
+  // Browsers say where a click comes from, if it goes to this machine or https.
   if (site) return site === "same-origin" || site === "none"; // none: typed in
-  // No such header: curl, or a browser over http to another machine. There a
-  // foreign <img> looks like a typed address, so only our page will do.
+  // Else it is curl, or a browser that asks another machine: then a foreign
+  // <img> looks like a typed address, so only our page will do.
   return Boolean(page) || /^(localhost|127\.|\[::1])/.test(host);
 }
 
 export const server = http.createServer(async (req, res) => {
-  // In no frame, never from a cache, our Referer only to us.
+  // In no frame, never from a cache, our Referer only to us, text by default.
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Cache-Control", "no-store");
   res.setHeader("Referrer-Policy", "same-origin");

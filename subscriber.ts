@@ -12,7 +12,7 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 订阅频道。 Until it works: after an error, retry gives null. When the
+// 订阅频道。 Repeated while it gives null, which is what retry gives. When the
 // connection breaks later, node-redis subscribes again by itself.
 const hear = (task: string) => print("Task get", task);
 while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null) continue;
@@ -22,7 +22,7 @@ const missed =
   "The connection was away: what was published meanwhile is missed.";
 rcon.on("ready", () => complain(missed)); // each time that it is back
 
-// While nobody reads our output, writing shall block us, as in a terminal, or
-// the lines would fill our memory; if that lasts, Redis cuts us off. Node has
-// no public function for it.
+// While nobody reads our output, a write has to block us (as in a terminal), or
+// the lines would fill our memory; if it lasts, Redis cuts us off. Only this
+// private switch of Node does that.
 Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);

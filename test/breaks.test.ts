@@ -118,11 +118,11 @@ onEachRedis("breaks", (get, kind) => {
       }));
       for (const one of all) await works(one, client, `return ${round}`);
     }
-    for (const { self } of all) {
+    for (const { self, file } of all) {
       const lines = self.err.split("\n").filter((line) =>
         !line.startsWith("The connection was away")
       );
-      assert.equal(lines.length, 2 * 2 + 1, self.err);
+      assert.equal(lines.length, 2 * 2 + 1, file + "\n" + self.err);
     }
   });
 
@@ -215,8 +215,9 @@ describe("no for the time being", {
     for (const one of all) await works(one, second, "after");
     for (const { self, file } of all) {
       assert.equal(self.child.exitCode, null, file);
-      const said = self.err.split("\n").filter((line) => line.includes("says"));
-      assert.ok(said.length <= 2, self.err);
+      // One line, and the subscriber's that it may have missed something.
+      const said = self.err.split("\n").slice(0, -1);
+      assert.ok(said.length <= (file === "subscriber.ts" ? 3 : 1), self.err);
     }
   });
 
