@@ -251,7 +251,9 @@ describe("one address in front of several", { skip, concurrency: 1 }, () => {
         await another(front, was, { lives: false });
       });
       assert.deepEqual(lost, []);
-      assert.ok(gap < 10_000, `${gap} ms`);
+      // 3 to 4 s; a vote of the sentinels that ends in a tie costs 20 s more,
+      // twice the failover-timeout. That is Sentinel's, not the scripts'.
+      assert.ok(gap < 30_000, `${gap} ms`);
     });
 
     test(`a planned failover: no script is started again (${round})`, {
