@@ -25,7 +25,7 @@ const whole = (min: number, max: number) =>
 // redis+cluster://a:7001,b:7002 has several hosts, and no database.
 const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
 const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-f]{2})+$/i;
-// unescape (querystring's) makes \ufffd of %xx that are no UTF-8.
+// node-redis throws for %xx that are no UTF-8; unescape makes \ufffd of them.
 const isAddress = (url: string) =>
   (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
   !unescape(url).includes("\ufffd");
@@ -129,14 +129,14 @@ export async function connect(url: string, { wait = false } = {}) {
   ) as typeof import("redis");
   const rcon = redis.createClient({
     url,
-    disableOfflineQueue: true, // that would send also after a refused log-in
-    commandOptions: { timeout: 0 }, // else each command starts a timer
-    maintNotifications: "disabled", // Redis Enterprise's; they break IPv6
+    disableOfflineQueue: true, // a queue would send after a refused log-in, too
+    commandOptions: { timeout: 0 }, // no limit: it costs a timer per command
+    maintNotifications: "disabled", // for Redis Enterprise; fails with IPv6
     // In ms. connectTimeout: less than the 3 × 500 of watch().
     socket: { connectTimeout: 1400, reconnectStrategy: 300 },
   });
   rcon.on("error", (err) => {
-    // Still ready? Then nothing broke, but the reply is no Redis's.
+    // An error while ready: the connection holds, but that is no Redis's reply.
     if (!wait || rcon.isReady || isFinal(err)) fail(err);
     if (!away) complain(`Waiting for ${redisAt(err)}`);
     away = true;
@@ -163,13 +163,13 @@ function renew(rcon: Client) {
 const renewAll = () => clients.filter((rcon) => rcon.isReady).forEach(renew);
 
 /**
- * A dead network closes no connection. So we ask: when 8 PINGs in a row have no
- * answer (4 s), or 3 while connecting, we connect anew. We count PINGs, not ms:
+ * A dead network closes no connection. So we ask: after 8 looks without an
+ * answer (4 s), or 3 while connecting, we connect anew. We count looks, not ms:
  * after Ctrl-Z and fg the clock has jumped, and the answers lie there unread.
  */
 function watch(rcon: Client) {
   clients.push(rcon);
-  let silent = 0; // PINGs without an answer
+  let silent = 0; // looks without an answer
   const heard = () => void (silent = 0);
   rcon.on("connect", heard).on("reconnecting", heard).on("error", heard);
   let bytes = 0; // that have come in
@@ -193,8 +193,8 @@ function watch(rcon: Client) {
 /** Bytes that have come in, but for those of the page's visitors (.server). */
 function received() {
   let sum = 0; // Node has only a private way to ask, Deno none
-  const open = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
-  for (const { server, bytesRead = 0 } of open) if (!server) sum += bytesRead;
+  const all = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
+  for (const { server, bytesRead = 0 } of all) if (!server) sum += bytesRead;
   return sum;
 }
 
@@ -214,8 +214,8 @@ const redisAt = (err: unknown) =>
 
 let quiet = 0; // a refusal before this moment (ms) is not worth a new line
 /**
- * For a loop: a final refusal ends the script. After any other error it waits
- * 100 ms and gives null; that Redis is away, connect() has already said.
+ * For a loop: a final refusal or an unreadable reply ends the script. After any
+ * other error it waits 100 ms and gives null; connect() says if Redis is away.
  */
 export async function retry(err: unknown): Promise<null> {
   if (isFinal(err) || err instanceof TypeError) fail(err);
@@ -246,20 +246,20 @@ const isFinal = (err: unknown) =>
 
 /** An error in a few words. */
 export function cause(err: unknown): string {
-  // node-redis's, for a reply it cannot read; so it can end with maxclients.
+  // node-redis throws it for a reply it cannot read, also when Redis is full.
   if (err instanceof TypeError) return "not an answer of Redis; is it full?";
   const { code, message } = err as NodeJS.ErrnoException;
-  // Of a command that it does not know Redis repeats all, also a password.
+  // Redis quotes an unknown command with its arguments, perhaps a password.
   return code ?? message.replace(/,? with args beginning with.*/s, "");
 }
 
 // 4. Print.
 
-let lines = ""; // the first print of a turn has all of its lines written
+let lines = ""; // not yet written: a turn's first print() schedules flush()
 let written = Promise.resolve();
 /**
  * Prints words as one line, whatever is in them: long ones are cut, what moves
- * the cursor is escaped. Lines printed at once leave in one write.
+ * the cursor is escaped. Lines of one turn leave in one write.
  * @returns when it is written
  */
 export function print(...words: unknown[]): Promise<void> {

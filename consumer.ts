@@ -1,6 +1,6 @@
 // Consumer (消费者): takes messages off the queue, one by one.
 //
-//   Redis:    BLPOP task:prodcons:queue (BRPOP with --order fifo)
+//   Redis:    BLPOP task:prodcons:queue 0.5 (BRPOP with --order fifo)
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx consumer.ts    Ctrl-C ends it, after the message in hand
 //   Partner:  npx tsx producer.ts    in another terminal, or server.ts

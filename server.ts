@@ -62,7 +62,7 @@ function isOurs({ host = "" }: http.IncomingHttpHeaders) {
   return isIP(name) > 0 || ["localhost", HOST.toLowerCase()].includes(name);
 }
 
-/** Against CSRF: only a click on our page; on this machine also typed, curl. */
+/** Against CSRF: a click on our page; on this machine a typed URL or curl. */
 function isWanted(headers: http.IncomingHttpHeaders) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
   // A browser may fetch ahead, before anybody clicks (x-moz: old Firefox).

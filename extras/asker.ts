@@ -1,7 +1,7 @@
 // Asker: sends a question (request) through the queue, waits for its answer.
 //
 //   Redis:    LPUSH task:prodcons:queue "ID hello"
-//             BLPOP task:prodcons:queue:reply:ID
+//             BLPOP task:prodcons:queue:reply:ID 0.5
 //   Run:      npx tsx extras/asker.ts    or: npx tsx extras/asker.ts hello
 //   Partner:  npx tsx extras/answerer.ts    in another terminal
 //   Delivery: an answer belongs to its question: its list has the question's

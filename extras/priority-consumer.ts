@@ -1,6 +1,6 @@
 // Priority consumer: what is urgent first, then the queue.
 //
-//   Redis:    BLPOP task:prodcons:queue:urgent task:prodcons:queue
+//   Redis:    BLPOP task:prodcons:queue:urgent task:prodcons:queue 0.5
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx extras/priority-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts --queue task:prodcons:queue:urgent fire
