@@ -1,6 +1,6 @@
 // Answerer: takes questions off the queue, answers each in a list of its own.
 //
-//   Redis:    BRPOP task:prodcons:queue, then at once
+//   Redis:    BRPOP task:prodcons:queue 0.5, then at once
 //             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC
 //   Run:      npx tsx extras/answerer.ts    Ctrl-C ends it; start several
 //   Partner:  npx tsx extras/asker.ts hello    in another terminal
