@@ -174,7 +174,9 @@ const isFree = (port: number) =>
   });
 let moved = Number(port ?? 6379) - 6379;
 while (!moved) {
-  const by = randomInt(4000, 24_000);
+  // A cluster's node also takes the port 10,000 above: that, too, stays below
+  // those of outgoing connections, from 32,768.
+  const by = randomInt(4000, 15_000);
   const ports = new Set(["6379", ...experiment.match(isPort) ?? []]);
   const free = await Promise.all(
     [...ports].map((one) => isFree(Number(one) + by)),

@@ -89,19 +89,20 @@ function program(
       return self.lines.filter((line) => line.startsWith("Task done "))
         .map((line) => line.slice(10));
     },
-    says: (text: string | RegExp, ms?: number) =>
-      until(
-        `${text} from ${args.slice(2).join(" ")}; it said:\n${
-          self.out.slice(-2000)
-        }${self.err.slice(-2000)}`,
-        () => {
-          const said = self.out + self.err;
-          return typeof text === "string"
-            ? said.includes(text)
-            : text.test(said);
-        },
-        ms,
-      ),
+    says: async (text: string | RegExp, ms?: number) => {
+      const said = () => {
+        const all = self.out + self.err;
+        if (typeof text === "string" ? all.includes(text) : text.test(all)) {
+          return true;
+        }
+        if (!running.has(child)) throw new Error(`it ended without ${text}`);
+      };
+      await until(`${text}`, said, ms).catch(({ message }) => {
+        const end = self.out.slice(-2000) + self.err.slice(-2000);
+        const name = args.slice(2).join(" ");
+        throw new Error(`${message} from ${name}; it said:\n${end}`);
+      });
+    },
     /**
      * Sends the signal and gives the exit status, or the signal that ended it.
      */
@@ -176,9 +177,10 @@ const quick = [
   "data:text/javascript,process.setSourceMapsEnabled(false)",
 ];
 
-// Below the range that systems give to outgoing connections: one of those could
-// take the port while a test's Redis is down.
-let next = 10_000 + process.pid * 97 % 20_000;
+// Below the range that systems give to outgoing connections (from 32,768): one
+// of those could take the port while a test's Redis is down, and also the port
+// 10,000 above, which a cluster's node takes, too.
+let next = 10_000 + process.pid * 97 % 12_000;
 export async function freePort(): Promise<number> {
   const port = next++;
   const server = createServer().listen(port, "127.0.0.1");
