@@ -20,8 +20,8 @@ const stop = stopGently();
 print("listen task queue");
 
 while (!stop.aborted) {
-  // 没有消息就等。 Half a second, then look at `stop`. A BLPOP is never broken
-  // off by us: a message that Redis has just taken off would be lost.
+  // 没有消息就等。 Half a second, then look at `stop`. We never break a
+  // BLPOP off: a message that Redis has just taken off would be lost.
   const taking = ORDER === "lifo"
     ? rcon.blPop(QUEUE, 0.5)
     : rcon.brPop(QUEUE, 0.5);

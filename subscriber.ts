@@ -12,8 +12,8 @@ import { complain, connect, print, retry, settings } from "./config.ts";
 const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
 const rcon = await connect(REDIS_URL, { wait: true });
 
-// 订阅频道。 Repeated while it gives null, which is what retry gives. When the
-// connection breaks later, node-redis subscribes again by itself.
+// 订阅频道。 Repeated while it gives null, which is what retry gives. When
+// the connection breaks later, node-redis subscribes again by itself.
 const hear = (task: string) => print("Task get", task);
 while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null) continue;
 print("listen task channel");

@@ -1,6 +1,6 @@
 // Reliable consumer: what it has in hand stays in Redis until it is done.
 //
-//   Redis:    BLMOVE task:prodcons:queue task:prodcons:queue:inhand:ID …, LREM
+//   Redis:    BLMOVE task:prodcons:queue task:prodcons:queue:inhand:ID, LREM
 //             https://redis.io/docs/latest/commands/blmove/
 //   Run:      npx tsx extras/reliable-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts    and more consumers, of every kind
