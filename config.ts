@@ -1,106 +1,74 @@
-// Config: all settings in one schema, and the functions that scripts share, in
-// this order: settings, connect to Redis, errors, print, stop.
+// Config: the settings, and what scripts share: connect, errors, print, stop.
 //
 //   Articles:  rcon = redis.StrictRedis(host='localhost', db=5)
 //              prodcons_queue = 'task:prodcons:queue'
 
 import { readFileSync } from "node:fs";
-import { unescape } from "node:querystring";
-import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs, type ParseArgsConfig } from "node:util";
+import { parse } from "node:path";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
+import { inspect, parseArgs, type ParseArgsConfig } from "node:util";
 import { ErrorReply } from "redis";
 import { z } from "zod";
 
-// 1. Settings.
+// 1. Settings: for each its check, its default, and what it is.
+/** The name of something, a queue for example. */
+export const text = z.string()
+  .regex(/^\S(.*\S)?$/s, "must not be empty, nor begin or end with a space");
+/** A whole number. Digits only: Number() would take "", "0x10", "1e3", too. */
+export function whole(min: number, max: number) {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.string().regex(/^\d+$/, error).transform(Number)
+    .pipe(z.number().min(min, error).max(max, error));
+}
+// redis://user:password@host:6379/5, or redis+cluster://a:7001,b:7002
+const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
+export const REDIS_URL = z.string().refine(
+  (url) => form.test(url) && URL.canParse(url.replace(/,.*/, "")),
+  "must look like redis://localhost:6379/5; %40 is an @ in a password",
+).default("redis://localhost:6379/5").describe("where Redis is");
+export const QUEUE = text.default("task:prodcons:queue").describe("the queue");
+export const CHANNEL = text.default("task:pubsub:channel").describe("for news");
+export const ORDER = z.enum(["lifo", "fifo"], "must be lifo or fifo")
+  .default("lifo").describe("newest first, as in the articles; fifo: oldest");
+export const WORK_MS = whole(0, 3_600_000).default(0).describe("work, in ms");
+export const PORT = whole(0, 65_535).default(3000).describe("0: a free one");
+// HOST and NAME are other programs' variables already: hence MQ_.
+export const MQ_HOST = text.default("127.0.0.1").describe("the page's address");
+const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
+export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
+  .default(me).describe("who this is, on the board and in CLIENT LIST");
 
-const filled = z.string().min(1, "must not be empty");
-// Digits only: by itself, Number() would take "", "0x10" and "1e3", too.
-const whole = (min: number, max: number) =>
-  z.string().refine(
-    (digits) => /^\d+$/.test(digits) && +digits >= min && +digits <= max,
-    `must be a whole number from ${min} to ${max}`,
-  ).transform(Number);
-// redis://user:password@host:6379/5: after // anything but / ? # and space, of
-// %xx only valid ones; then perhaps the number of a database.
-// redis+cluster://a:7001,b:7002 has several hosts, and no database.
-const one = /^rediss?:\/\/([^/?#%\s]|%[\da-f]{2})+(\/\d*)?$/i;
-const cluster = /^rediss?\+cluster:\/\/([^/?#%\s]|%[\da-f]{2})+$/i;
-// node-redis throws for %xx that are no UTF-8; unescape makes \ufffd of them.
-const isAddress = (url: string) =>
-  (cluster.test(url) || (one.test(url) && URL.canParse(url))) &&
-  !unescape(url).includes("\ufffd");
-const address = z.string().refine(
-  isAddress,
-  "must look like redis://localhost:6379/5, or rediss: for TLS; special " +
-    "characters of a password are %-encoded",
-);
-
-/** Each setting: its check, its default, and what it is. */
-export const schema = z.object({
-  REDIS_URL: address.default("redis://localhost:6379/5")
-    .describe("where Redis is; article 1 uses db 5, article 2 db 1"),
-  QUEUE: filled.default("task:prodcons:queue").describe("the list of messages"),
-  ORDER: z.enum(["lifo", "fifo"], "must be lifo or fifo").default("lifo")
-    .describe("lifo: the newest first, as in the articles; fifo: the oldest"),
-  WORK_MS: whole(0, 3_600_000).default(0).describe("work on a message, in ms"),
-  CHANNEL: filled.default("task:pubsub:channel").describe("where to publish"),
-  HOST: filled.default("127.0.0.1").describe("the address of the page"),
-  PORT: whole(0, 65535).default(3000).describe("its port; 0 picks a free one"),
-  // The rest is for extras/ only: skip it at first.
-  LEASE_MS: whole(1000, 3_600_000).default(10_000)
-    .describe("when another takes up what a crashed one had in hand, in ms"),
-  BATCH: whole(1, 10_000).default(64).describe("messages a round trip at most"),
-  WAIT_MS: whole(1, 3_600_000).default(5000).describe("for an answer, in ms"),
-  STREAM: filled.default("task:stream").describe("the stream of messages"),
-  GROUP: filled.default("workers").describe("each group gets all messages"),
-  FROM: z.enum(["first", "new"], "must be first or new").default("first")
-    .describe("where a group begins that did not exist"),
-  TRIES: whole(1, 1000).default(3).describe("tries until it is a dead letter"),
-});
-type Settings = z.output<typeof schema>;
-
-/**
- * The settings that a script names, and `args`, its arguments; `argument` is
- * the word for them in --help, and without it there may be none. A flag
- * (--redis-url) wins over a variable (REDIS_URL); an empty variable counts as
- * unset. A mistake is a line on stderr and status 2.
- */
-export function settings<Name extends keyof Settings>(
-  names: Name[],
-  argument = "",
-): Pick<Settings, Name> & { args: string[] } {
-  const flag = (name: string) => name.toLowerCase().replaceAll("_", "-");
-  const options: NonNullable<ParseArgsConfig["options"]> = {
-    help: { type: "boolean", short: "h" },
-  };
-  for (const name of names) {
+/** What was set, and `args`, the arguments, if `argument` names them for --help.
+ * A flag (--redis-url) wins over a variable (REDIS_URL); an empty variable is
+ * none. A mistake is a line on stderr and status 2. */
+export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
+  const schema = z.object(shape);
+  const flag = (name: string) =>
+    name.replace("MQ_", "").replaceAll("_", "-").toLowerCase();
+  const options: ParseArgsConfig["options"] = { help: { type: "boolean" } };
+  for (const name in shape) {
     const variable = process.env[name] || undefined;
     options[flag(name)] = { type: "string", default: variable };
   }
   try {
-    const config = { options, allowPositionals: true };
-    const { values, positionals: args } = parseArgs(config);
+    const allowPositionals = argument !== "";
+    const { values, positionals } = parseArgs({ options, allowPositionals });
     if (values.help) {
-      // The header of the script that was started, without its slashes.
-      const lines = readFileSync(process.argv[1]!, "utf8").split(/\r?\n/);
-      const header = lines.slice(0, lines.indexOf(""));
-      console.log(header.map((line) => line.slice(3)).join("\n"));
-      if (argument) console.log(`\nArguments: ${argument}`);
-      console.log("\nFlags, or variables:");
-      for (const name of names) {
-        const setting = schema.shape[name];
-        console.log(`  --${flag(name)} (or ${name}): ${setting.description}`);
-        console.log(`      default ${setting.parse(undefined)}`);
+      const script = readFileSync(process.argv[1]!, "utf8");
+      const header = script.split(/^(?!\/\/)/m)[0]!; // until a line without //
+      console.log(header.replace(/^\/\/ ?/gm, ""));
+      if (argument) console.log(`Arguments: ${argument}\n`);
+      for (const [name, setting] of Object.entries(schema.shape)) {
+        console.log(`--${flag(name)} (or ${name}): ${setting.description}`);
+        console.log(`    default ${setting.parse(undefined)}`);
       }
-      process.exit(0);
+      process.exit();
     }
-    if (args.length > 0 && !argument) throw new Error("It takes no arguments");
-    const given = names.map((name) => [name, values[flag(name)]]);
+    const given = Object.keys(shape).map((name) => [name, values[flag(name)]]);
     const { data, error } = schema.safeParse(Object.fromEntries(given));
-    if (data) return { ...data as Pick<Settings, Name>, args };
+    if (!error) return { ...data, args: positionals };
     for (const { path, message } of error.issues) {
-      const name = path.join();
-      complain(`--${flag(name)} (or ${name}) ${message}; see --help`);
+      complain(`--${flag(`${path}`)} (or ${path}) ${message}; see --help`);
     }
   } catch (err) {
     complain(`${(err as Error).message.replaceAll("\n", " ")}; see --help`);
@@ -108,207 +76,139 @@ export function settings<Name extends keyof Settings>(
   process.exit(2);
 }
 
-// 2. Redis.
-
-let shownUrl = ""; // REDIS_URL without user and password, for error lines
-let away = false; // whether we have said that we wait
-const clients: Client[] = []; // one for each connect()
-
-/**
- * Connects to Redis. When Redis is away, or refuses for good (a wrong password,
- * for example), the script ends with one line. With `wait: true` it waits for
- * a Redis that is away, now and later; that is for scripts that run on.
- * @returns a client, https://redis.io/docs/latest/develop/clients/nodejs/; its
- *   commands reject while Redis is away, and when the connection breaks
- */
-export async function connect(url: string, { wait = false } = {}) {
-  shownUrl = url.replace(/\/\/.*@/, "//");
-  // The cluster's client offers the same, as far as we use it.
-  const redis = await import(
-    cluster.test(url) ? "./extras/cluster-client.ts" : "redis"
-  ) as typeof import("redis");
-  const rcon = redis.createClient({
+// 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
+/** Connects. Where Redis is away, or refuses for good (a wrong password), the
+ * script ends with one line. With `wait`, for scripts that run on, it waits for
+ * a Redis that is away, now and later; meanwhile all commands reject. */
+export async function connect(url: string, { wait = false, name = me } = {}) {
+  const file = /^rediss?\+/i.test(url) ? "./extras/cluster-client.ts" : "redis";
+  const { createClient }: typeof import("redis") = await import(file);
+  const rcon = createClient({
     url,
+    name,
+    RESP: 2, // 3 would send HELLO, which Redis 5 does not know
     disableOfflineQueue: true, // a queue would send after a refused log-in, too
     commandOptions: { timeout: 0 }, // no limit: it costs a timer per command
     maintNotifications: "disabled", // for Redis Enterprise; fails with IPv6
-    // In ms. connectTimeout: less than the 3 × 500 of watch().
-    socket: { connectTimeout: 1400, reconnectStrategy: 300 },
+    socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
+  const where = `Redis at ${url.replace(/\/\/.*@/, "//")}`; // no password
+  let told = 0; // 1: that Redis refuses, 2: that it is away
   rcon.on("error", (err) => {
-    // An error while ready: the connection holds, but that is no Redis's reply.
-    if (!wait || rcon.isReady || isFinal(err)) fail(err);
-    if (!away) complain(`Waiting for ${redisAt(err)}`);
-    away = true;
+    if (!wait || advice(err) !== undefined) fail(err, where);
+    const trouble = rcon.isReady ? 1 : 2;
+    if (trouble > told) complain(`Waiting for ${where}: ${cause(err)}`);
+    told = Math.max(told, trouble);
   });
   rcon.on("ready", () => {
-    if (!away || clients.some((client) => !client.isReady)) return;
-    complain("Redis is there.");
-    away = false;
+    if (told === 2) complain("Redis is there.");
+    if (told === 2) told = 0;
   });
   watch(rcon);
-  open(rcon); // not awaited: watch() may try anew, and so may node-redis
+  rcon.connect().catch(() => {}); // a failure is an `error`, too
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
-type Client = Awaited<ReturnType<typeof connect>>;
+export type Client = Awaited<ReturnType<typeof connect>>;
 
-// A failure also comes as an event, `error` above.
-const open = (rcon: Client) => rcon.connect().catch(() => {});
-function renew(rcon: Client) {
-  rcon.destroy();
-  // A pause: destroy() cannot cancel a connection that is just being opened.
-  setTimeout(() => open(rcon), 500);
-}
-const renewAll = () => clients.filter((rcon) => rcon.isReady).forEach(renew);
-
-/**
- * A dead network closes no connection. So we ask: after 8 looks without an
- * answer (4 s), or 3 while connecting, we connect anew. We count looks, not ms:
- * after Ctrl-Z and fg the clock has jumped, and the answers lie there unread.
- */
-function watch(rcon: Client) {
-  clients.push(rcon);
-  let silent = 0; // looks without an answer
-  const heard = () => void (silent = 0);
-  rcon.on("connect", heard).on("reconnecting", heard).on("error", heard);
-  let bytes = 0; // that have come in
-  setInterval(() => {
-    const patience = rcon.isReady ? 8 : 3;
-    if (rcon.isOpen && silent++ >= patience) {
-      renew(rcon);
-      renewAll(); // the others would notice it a moment later
-      rcon.emit("error", new Error("no answer"));
-    }
-    // The answer may be behind a long message on a slow network, and connecting
-    // anew would lose that. So 10 kB since the last look are an answer, too.
-    const before = bytes;
-    bytes = received();
-    if (bytes > before + 10_000) heard();
-    // Any answer will do, also that this user may not PING.
+/** A dead network closes no connection. So after five PINGs without an answer
+ * (4 s; two before `ready`) it connects anew. It counts PINGs, not time: after
+ * Ctrl-Z and fg the clock has jumped, and the answers lie there unread. */
+export function watch(rcon: Client) {
+  let unanswered = 0;
+  const heard = () => void (unanswered = 0);
+  rcon.on("connect", heard).on("error", heard);
+  const timer = setInterval(() => {
+    if (!rcon.isOpen) return clearInterval(timer); // its owner has ended it
     rcon.ping().then(heard, (err) => err instanceof ErrorReply && heard());
-  }, 500).unref();
+    if (unanswered++ < (rcon.isReady ? 5 : 2)) return;
+    renew(rcon);
+    rcon.emit("error", Error("no answer"));
+  }, 800).unref();
 }
-
-/** Bytes that have come in, but for those of the page's visitors (.server). */
-function received() {
-  let sum = 0; // Node has only a private way to ask, Deno none
-  const all = Reflect.get(process, "_getActiveHandles")?.call(process) ?? [];
-  for (const { server, bytesRead = 0 } of all) if (!server) sum += bytesRead;
-  return sum;
+/** Connects anew; what is under way fails. */
+export async function renew(rcon: Client) {
+  rcon.destroy();
+  await setImmediate(); // now node-redis has given up its last try
+  rcon.connect().catch(() => {});
 }
-
-// 3. Errors.
-
-/** Ends the script with one line on stderr and status 1. */
-export function fail(err: unknown): never {
-  if (err instanceof ErrorReply) complain(refusal(err));
-  else complain(`Cannot reach ${redisAt(err)}`);
-  process.exit(1);
-}
-const refusal = (err: unknown) => `Redis at ${shownUrl} says: ${cause(err)}`;
-const redisAt = (err: unknown) =>
-  `Redis at ${shownUrl} (${cause(err)}). None on this machine? Start one: ` +
-  `npx tsx extras/${cluster.test(shownUrl) ? "cluster" : "redis"}.ts` +
-  (shownUrl === "redis://localhost:6379/5" ? "" : ` --redis-url ${shownUrl}`);
-
-let quiet = 0; // a refusal before this moment (ms) is not worth a new line
-/**
- * For a loop: a final refusal or an unreadable reply ends the script. After any
- * other error it waits 100 ms and gives null; connect() says if Redis is away.
- */
-export async function retry(err: unknown): Promise<null> {
-  if (isFinal(err) || err instanceof TypeError) fail(err);
-  if (err instanceof ErrorReply) {
-    const now = performance.now();
-    if (now > quiet) complain(`${refusal(err)}; trying again`);
-    quiet = now + 5000;
-    leaveReplica(err);
-  }
+/** For a loop: ends the script on a final error; else null, after 100 ms. */
+export async function retry(err: unknown, rcon: Client): Promise<null> {
+  if (err instanceof ErrorReply || advice(err)) rcon.emit("error", err);
+  // A failover left us at a replica; the address may lead to the new master.
+  if (rcon.isReady && /^(READONLY|UNBLOCKED)/.test(cause(err))) renew(rcon);
   await sleep(100);
   return null;
 }
-
-/**
- * Connects anew when a failover has made our Redis a replica, which takes no
- * messages: the same address may lead to the new master now.
- */
-export function leaveReplica(err: unknown) {
-  if (/^(READONLY|UNBLOCKED)/.test(cause(err))) renewAll();
+/** Ends the script with one line on stderr and status 1. */
+export function fail(err: unknown, what = "Redis"): never {
+  complain(`Cannot use ${what}: ${cause(err)}${advice(err) ?? ""}`);
+  process.exit(1);
 }
-
-// How Redis's temporary refusals begin. All others are final.
-const temporary = "LOADING,BUSY,MASTERDOWN,CLUSTERDOWN,TRYAGAIN,READONLY," +
-  "UNBLOCKED,NOREPLICAS,OOM,MISCONF,ERR max number of clients";
-const isFinal = (err: unknown) =>
-  err instanceof ErrorReply &&
-  !temporary.split(",").some((no) => err.message.startsWith(`${no} `));
-
+const final: [RegExp, string][] = [ // what will not pass, and what helps
+  [/^ERR unknown c/, ". Is this Redis too old, a Sentinel or a proxy?"],
+  [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
+  [
+    /^(ERR (?!max n)|WRONG|NOAUTH|NOPERM|DENIED|CROSSSLOT|this is no Redis)/,
+    "",
+  ],
+];
+const advice = (err: unknown) =>
+  final.find(([start]) => start.test(cause(err)))?.[1];
 /** An error in a few words. */
 export function cause(err: unknown): string {
-  // node-redis throws it for a reply it cannot read, also when Redis is full.
-  if (err instanceof TypeError) return "not an answer of Redis; is it full?";
   const { code, message } = err as NodeJS.ErrnoException;
+  // So node-redis says that it cannot read an answer.
+  const unread = err instanceof TypeError || /^Unknown RESP/.test(message);
+  if (unread) return "this is no Redis; what else has its port?";
+  // With two addresses, as localhost may have, the message is empty.
+  const isHere = code === "ECONNREFUSED" && /^$|127\.|::1/.test(message);
+  if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   return code ?? message.replace(/,? with args beginning with.*/s, "");
 }
 
-// 4. Print.
-
-let lines = ""; // not yet written: a turn's first print() schedules flush()
+// 3. Print, and stop.
+let lines = ""; // not yet written
 let written = Promise.resolve();
-/**
- * Prints words as one line, whatever is in them: long ones are cut, what moves
- * the cursor is escaped. Lines of one turn leave in one write.
- * @returns when it is written
- */
+/** Prints a line, with the turn's others in one write, and then resolves. */
 export function print(...words: unknown[]): Promise<void> {
   if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
-function flush(done: () => void) {
-  process.stdout.write(lines, (err) => err || done());
+function flush(done?: () => void) {
+  process.stdout.write(lines, (err) => err || done?.());
   lines = "";
+  if (process.stdout.writableLength > 64e6) fail(Error("full"), "the output");
 }
-
-// Nobody reads any more (`… | head`): end, and take no further message.
-process.stdout.on("error", () => process.exit(1));
-
+process.on("exit", () => flush());
+process.stdout.on("error", (err) => {
+  if (cause(err) !== "EPIPE") fail(err, "the output"); // EPIPE: `… | head`
+  process.exit(1);
+});
+process.stderr.on("error", () => {}); // nobody reads it: no reason to end
 /** Prints a line on stderr, without the user and the password of a URL. */
 export const complain = (line: string) =>
   console.error(visible(line.replace(/\/\/\S*@/g, "//…@")));
-
+/** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
-  let text = String(word);
-  if (/^[ -~]{0,1000}$/.test(text)) return text; // short ASCII, as most is
-  if (text.length > 1000) {
-    const length = text.length.toLocaleString("en");
-    text = `${text.slice(0, 1000)}… (${length} characters)`;
-  }
+  const text = String(word);
   // Controls, line ends, paragraph ends, halves of a pair, bidi controls.
-  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu, (c) => {
-    if (c === "\n") return "\\n";
-    return "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0");
-  });
+  const unsafe = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu;
+  if (text.length <= 1000 && text.search(unsafe) < 0) return text;
+  return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
+    .replace(unsafe, encodeURIComponent); // which inspect() leaves
 }
-
-// 5. Stop.
-
-/**
- * For scripts that take messages, to finish the one in hand: the first Ctrl-C
- * (SIGINT), SIGTERM or SIGHUP (its terminal was closed) aborts the returned
- * signal, a second one ends the script.
- */
+/** Ctrl-C, SIGTERM and the like abort it, to finish the message in hand first;
+ * a second one ends the script. */
 export function stopGently(): AbortSignal {
   const stop = new AbortController();
-  let first = 0; // when it came, in ms
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"]) {
     process.on(name, () => {
-      first ||= Date.now();
-      // Within 100 ms it is the same one: npx repeats a Ctrl-C.
-      if (Date.now() > first + 100) process.exit(130);
       stop.abort();
+      // npx repeats a Ctrl-C at once; that is not a second one.
+      setTimeout(() => process.on(name, () => process.exit(130)), 100).unref();
     });
   }
   return stop.signal;

@@ -1,6 +1,6 @@
 // Consumer (消费者): takes messages off the queue, one by one.
 //
-//   Redis:    BLPOP task:prodcons:queue 0.5 (BRPOP with --order fifo)
+//   Redis:    BLPOP task:prodcons:queue 1 (BRPOP with --order fifo)
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx consumer.ts    Ctrl-C ends it, after the message in hand
 //   Partner:  npx tsx producer.ts    in another terminal, or server.ts
@@ -10,28 +10,26 @@
 //             newest comes first (a stack). --order fifo: the oldest.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, print, retry, settings, stopGently } from "./config.ts";
+import * as mq from "./config.ts";
 
-const { REDIS_URL, QUEUE, ORDER, WORK_MS } = settings(
-  ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS"],
-);
-const rcon = await connect(REDIS_URL, { wait: true });
-const stop = stopGently();
-print("listen task queue");
+const { REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME } = mq;
+const config = mq.settings({ REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME });
+const name = config.MQ_NAME;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
+const stop = mq.stopGently();
+const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
+mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
-  // 没有消息就等。 Half a second, then look at `stop`. We never break a
-  // BLPOP off: a message that Redis has just taken off would be lost.
-  const taking = ORDER === "lifo"
-    ? rcon.blPop(QUEUE, 0.5)
-    : rcon.brPop(QUEUE, 0.5);
-  const task = await taking.catch(retry); // null: nothing yet, or an error
-  if (task === null) continue;
+  // 没有消息就等。 For a second, then look at `stop`. We never break a BLPOP
+  // off: a message that Redis has just taken off would be lost.
+  const taking = rcon[pop](config.QUEUE, 1);
+  const task = await taking.catch((err) => mq.retry(err, rcon));
+  if (task === null) continue; // nothing yet, or an error
 
-  await print("Task get", task.element); // before the next one is taken
-  if (WORK_MS > 0) {
-    await sleep(WORK_MS); // stands for real work on a file or an order
-    await print("Task done", task.element);
-  }
+  await mq.print("Task get", task.element); // before the next one is taken
+  if (config.WORK_MS === 0) continue;
+  await sleep(config.WORK_MS); // stands for real work on a file or an order
+  await mq.print("Task done", task.element);
 }
 process.exit(); // ends the connection, too, also while Redis is away

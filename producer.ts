@@ -8,20 +8,17 @@
 //             breaks, one that is not printed may be queued, too.
 
 import { randomInt } from "node:crypto";
-import { connect, fail, print, settings } from "./config.ts";
+import * as mq from "./config.ts";
 
-// 设置。 Flags or environment variables; what else was typed is `args`.
-const { REDIS_URL, QUEUE, args } = settings(
-  ["REDIS_URL", "QUEUE"],
-  "[message …]",
-);
-const rcon = await connect(REDIS_URL);
+const { REDIS_URL, QUEUE } = mq;
+const config = mq.settings({ REDIS_URL, QUEUE }, "[message …]");
+const rcon = await mq.connect(config.REDIS_URL);
 
 // 随机数。 A random digit, as in the articles.
-const messages = args.length > 0 ? args : [String(randomInt(10))];
+const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
   // 推入队列左端。 Onto the left end of the list (fail ends the script).
-  const length = await rcon.lPush(QUEUE, elem).catch(fail);
-  print("lpush", QUEUE, "--", elem, `(queue length ${length})`);
+  const length = await rcon.lPush(config.QUEUE, elem).catch(mq.fail);
+  mq.print("lpush", config.QUEUE, "--", elem, `(queue length ${length})`);
 }
 rcon.destroy(); // or we would not end; every push is answered, none is lost

@@ -7,19 +7,17 @@
 //   Delivery: at most once: only who is subscribed now gets it, nobody later.
 
 import { randomInt } from "node:crypto";
-import { connect, fail, print, settings } from "./config.ts";
+import * as mq from "./config.ts";
 
-const { REDIS_URL, CHANNEL, args } = settings(
-  ["REDIS_URL", "CHANNEL"],
-  "[message …]",
-);
-const rcon = await connect(REDIS_URL);
+const { REDIS_URL, CHANNEL } = mq;
+const config = mq.settings({ REDIS_URL, CHANNEL }, "[message …]");
+const rcon = await mq.connect(config.REDIS_URL);
 
 // The articles' publisher first subscribes to its own channel: not needed.
-const messages = args.length > 0 ? args : [String(randomInt(10))];
+const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
   // 发布到频道。 To everybody who listens at this moment.
-  const receivers = await rcon.publish(CHANNEL, elem).catch(fail);
-  print("publish", CHANNEL, "--", elem, `(received by ${receivers})`);
+  const receivers = await rcon.publish(config.CHANNEL, elem).catch(mq.fail);
+  mq.print("publish", config.CHANNEL, "--", elem, `(received by ${receivers})`);
 }
 rcon.destroy();

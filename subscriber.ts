@@ -7,22 +7,18 @@
 //   Delivery: at most once: each subscriber gets each message. What is
 //             published while it is away, it never gets.
 
-import { complain, connect, print, retry, settings } from "./config.ts";
+import * as mq from "./config.ts";
 
-const { REDIS_URL, CHANNEL } = settings(["REDIS_URL", "CHANNEL"]);
-const rcon = await connect(REDIS_URL, { wait: true });
+const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
+const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
+const name = config.MQ_NAME;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
-// 订阅频道。 Repeated while it gives null, which is what retry gives. When
-// the connection breaks later, node-redis subscribes again by itself.
-const hear = (task: string) => print("Task get", task);
-while (await rcon.subscribe(CHANNEL, hear).catch(retry) === null) continue;
-print("listen task channel");
+// 订阅频道。 Until it does not give null, which is what retry gives. When the
+// connection breaks later, node-redis subscribes again by itself.
+const subscribe = () =>
+  rcon.subscribe(config.CHANNEL, (task) => mq.print("Task get", task));
+while (await subscribe().catch((err) => mq.retry(err, rcon)) === null);
+mq.print("listen task channel", config.CHANNEL, "as", name);
 
-const missed =
-  "The connection was away: what was published meanwhile is missed.";
-rcon.on("ready", () => complain(missed)); // each time that it is back
-
-// While nobody reads our output, a write has to block us (as in a terminal), or
-// the lines would fill our memory; if it lasts, Redis cuts us off. Only this
-// private switch of Node does that.
-Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
+rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));

@@ -1,6 +1,6 @@
 // Answerer: takes questions off the queue, answers each in a list of its own.
 //
-//   Redis:    BRPOP task:prodcons:queue 0.5, then at once
+//   Redis:    BRPOP task:prodcons:queue 1, then at once
 //             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC
 //   Run:      npx tsx extras/answerer.ts    Ctrl-C ends it; start several
 //   Partner:  npx tsx extras/asker.ts hello    in another terminal
@@ -9,33 +9,33 @@
 //             such an answer goes by itself after a minute.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { complain, connect, print, retry } from "../config.ts";
-import { settings, stopGently } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE, WORK_MS } = settings(
-  ["REDIS_URL", "QUEUE", "WORK_MS"],
-);
-const rcon = await connect(REDIS_URL, { wait: true });
-const stop = stopGently();
-print("listen task queue");
+const { REDIS_URL, QUEUE, WORK_MS, MQ_NAME } = mq;
+const config = mq.settings({ REDIS_URL, QUEUE, WORK_MS, MQ_NAME });
+const name = config.MQ_NAME;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
+const stop = mq.stopGently();
+const retry = (err: unknown) => mq.retry(err, rcon);
+mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
-  // The oldest first; half a second at most, as in consumer.ts.
-  const task = await rcon.brPop(QUEUE, 0.5).catch(retry);
+  // The oldest first; a second at most, as in consumer.ts.
+  const task = await rcon.brPop(config.QUEUE, 1).catch(retry);
   if (task === null) continue;
   const [id, ...words] = task.element.split(" ");
   const question = words.join(" ");
 
-  await print("Task get", question);
-  await sleep(WORK_MS); // stands for real work: the question backwards
+  await mq.print("Task get", question);
+  await sleep(config.WORK_MS); // stands for real work: the question backwards
   const answer = [...question].reverse().join("");
 
   // Both or neither: an answer without an end would stay for ever.
-  const reply = `${QUEUE}:reply:${id}`;
+  const reply = `${config.QUEUE}:reply:${id}`;
   const send = () => rcon.multi().lPush(reply, answer).expire(reply, 60).exec();
   let sent = await send().catch(retry);
   while (sent === null && !stop.aborted) sent = await send().catch(retry);
-  if (sent) await print("Task done", question);
-  else complain(`Not answered, Redis is away: ${question}`);
+  if (sent) await mq.print("Task done", question);
+  else mq.complain(`Not answered, Redis is away: ${question}`);
 }
 process.exit();

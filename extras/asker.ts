@@ -9,28 +9,31 @@
 //             anybody has worked on the question, it does not know.
 
 import { randomInt, randomUUID } from "node:crypto";
-import { complain, connect, fail, print, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE, WAIT_MS, args } = settings(
-  ["REDIS_URL", "QUEUE", "WAIT_MS"],
-  "[question …]",
-);
-const rcon = await connect(REDIS_URL);
+const { REDIS_URL, QUEUE } = mq;
+const WAIT_MS = mq.whole(1, 3_600_000).default(5000)
+  .describe("for an answer, in ms");
+const config = mq.settings({ REDIS_URL, QUEUE, WAIT_MS }, "[question …]");
+const rcon = await mq.connect(config.REDIS_URL);
 
-for (const question of args.length > 0 ? args : [String(randomInt(10))]) {
+const questions = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
+for (const question of questions) {
   const id = randomUUID();
-  await rcon.lPush(QUEUE, `${id} ${question}`).catch(fail);
-  print("ask", id, "--", question);
+  await rcon.lPush(config.QUEUE, `${id} ${question}`).catch(mq.fail);
+  mq.print("ask", id, "--", question);
 
   // Half a second at a time: a longer BLPOP would hold up connect()'s PINGs.
   let answer = null;
-  for (let left = WAIT_MS; left > 0 && answer === null; left -= 500) {
+  for (let left = config.WAIT_MS; left > 0 && answer === null; left -= 500) {
     const seconds = Math.min(left, 500) / 1000;
-    answer = await rcon.blPop(`${QUEUE}:reply:${id}`, seconds).catch(fail);
+    answer = await rcon.blPop(`${config.QUEUE}:reply:${id}`, seconds).catch(
+      mq.fail,
+    );
   }
   if (answer === null) {
-    complain(`No answer to "${question}" within ${WAIT_MS} ms.`);
+    mq.complain(`No answer to "${question}" within ${config.WAIT_MS} ms.`);
     process.exitCode = 1;
-  } else print("answer", id, "--", answer.element);
+  } else mq.print("answer", id, "--", answer.element);
 }
 rcon.destroy();

@@ -7,19 +7,21 @@
 //   Delivery: a message that is printed here is in the queue. When Redis or
 //             this script ends in between, some may be in it unprinted.
 
-import { connect, fail, print, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE } = settings(["REDIS_URL", "QUEUE"]);
-const rcon = await connect(REDIS_URL);
+const { REDIS_URL, QUEUE } = mq;
+const config = mq.settings({ REDIS_URL, QUEUE });
+const rcon = await mq.connect(config.REDIS_URL);
 
 async function push(messages: string[]) {
   if (messages.length === 0) return;
-  const length = await rcon.lPush(QUEUE, messages).catch(fail);
+  const length = await rcon.lPush(config.QUEUE, messages).catch(mq.fail);
   let before = length - messages.length;
   let printed;
   for (const elem of messages) {
     before++;
-    printed = print("lpush", QUEUE, "--", elem, `(queue length ${before})`);
+    const length = `(queue length ${before})`;
+    printed = mq.print("lpush", config.QUEUE, "--", elem, length);
   }
   await printed;
 }

@@ -17,12 +17,12 @@ import type { ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { networkInterfaces } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { cause, connect, print, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE, CHANNEL } = settings(
-  ["REDIS_URL", "QUEUE", "CHANNEL", "HOST", "PORT"],
-);
-const rcon = await connect(REDIS_URL, { wait: true });
+const { MQ_HOST, PORT } = mq;
+const shape = { REDIS_URL: mq.REDIS_URL, QUEUE: mq.QUEUE, CHANNEL: mq.CHANNEL };
+const { REDIS_URL, QUEUE, CHANNEL } = mq.settings({ ...shape, MQ_HOST, PORT });
+const rcon = await mq.connect(REDIS_URL, { wait: true });
 // Behind the address, if there is one: //localhost:6379/5
 const db = Number(REDIS_URL.match(/\/\/.*\/(\d+)$/)?.[1] ?? 0);
 
@@ -54,7 +54,7 @@ async function beginnings(key: string, end: string, count: number) {
 const refused: Record<string, string> = {}; // what this Redis does not allow
 const refuse = (what: string) => (err: unknown) => {
   if (!rcon.isReady) throw err;
-  refused[what] = cause(err);
+  refused[what] = mq.cause(err);
   return null;
 };
 const takes = ["blpop", "brpop", "blmove", "blmpop"];
@@ -129,7 +129,7 @@ function live(res: ServerResponse) {
 async function show() {
   while (pages.size > 0) {
     await Promise.race([listen(), sleep(500)]); // no longer if Redis is away
-    const state = await look().catch((err) => ({ away: cause(err) }));
+    const state = await look().catch((err) => ({ away: mq.cause(err) }));
     // MONITOR tells of the look, too, perhaps a moment later.
     for (let i = 0; i < 9 && monitor && seen === undefined; i++) await sleep(5);
     const heard = commands.splice(0, seen ?? 300);
@@ -156,5 +156,5 @@ const { address: host, port } = server.address() as AddressInfo;
 const all = Object.values(networkInterfaces()).flatMap((some) => some ?? []);
 for (const { address, family, internal } of all) {
   const opens = ["0.0.0.0", "::"].includes(host) && family === "IPv4";
-  if (opens && !internal) print(`others open http://${address}:${port}/`);
+  if (opens && !internal) mq.print(`others open http://${address}:${port}/`);
 }

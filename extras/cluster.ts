@@ -16,14 +16,15 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { createClient } from "redis";
-import { cause, complain, print, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE } = settings(["REDIS_URL", "QUEUE"]);
+const { REDIS_URL: url, QUEUE: queue } = mq;
+const { REDIS_URL, QUEUE } = mq.settings({ REDIS_URL: url, QUEUE: queue });
 // The first address of a cluster's; another Redis than a cluster is not meant.
 const [, host, port] = REDIS_URL.match(/\+cluster:.*[/@](.*?):(\d+)/i) ?? [];
 const first = Number(port ?? 7001);
 if (!/^(127\.0\.0\.1|localhost)$/.test(host ?? "localhost") || first > 55_530) {
-  complain(
+  mq.complain(
     "--redis-url (or REDIS_URL): the cluster runs on this machine, at ports " +
       "up to 55530, as redis+cluster://127.0.0.1:7001",
   );
@@ -42,7 +43,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.on(signal, () => process.exit());
 }
 function end(line: string): never {
-  complain(line);
+  mq.complain(line);
   process.exit(1);
 }
 const missing = "needs redis-server and redis-cli 7 on the PATH: " +
@@ -79,7 +80,7 @@ const create = ["--cluster", "create", ...addresses];
 await promisify(execFile)("redis-cli", [
   ...create,
   ...["--cluster-replicas", "1", "--cluster-yes"],
-]).catch((err) => end(cause(err) === "ENOENT" ? missing : cause(err)));
+]).catch((err) => end(mq.cause(err) === "ENOENT" ? missing : mq.cause(err)));
 
 const cli = async (port: number, ...command: string[]) =>
   (await promisify(execFile)("redis-cli", ["-p", `${port}`, ...command]))
@@ -121,13 +122,13 @@ while (!await isReady()) {
   now = await ask();
 }
 for (const { from, to, master, replicas } of now.slots) {
-  await print(
+  await mq.print(
     `master at port ${master.port}, slots ${from} to ${to}; its replica: ` +
       `port ${replicas[0]!.port}`,
   );
 }
-await print(`--redis-url redis+cluster://${addresses.slice(0, 3).join()}`);
-await print(
+await mq.print(`--redis-url redis+cluster://${addresses.slice(0, 3).join()}`);
+await mq.print(
   `${QUEUE} is slot ${now.slot}, at port ${now.master}. Enter kills that one.`,
 );
 
@@ -136,13 +137,13 @@ for await (const _ of createInterface({ input: process.stdin })) {
   const { master } = await ask();
   nodes.get(master!)!.kill("SIGKILL");
   const since = performance.now();
-  await print(`killed port ${master}`);
+  await mq.print(`killed port ${master}`);
   do {
     await sleep(50);
     now = await ask().catch(() => now);
   } while (now.master === master || !now.up);
   const seconds = ((performance.now() - since) / 1000).toFixed(1);
-  await print(
+  await mq.print(
     `port ${now.master} is the master now, after ${seconds} s; ` +
       `${master} comes back as its replica`,
   );

@@ -19,7 +19,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { complain, schema } from "../config.ts";
+import { complain } from "../config.ts";
 
 const words = {
   en: {
@@ -187,7 +187,10 @@ function shift(line: string) {
   return line.replace(isPort, (port) => String(Number(port) + moved));
 }
 const env = { ...process.env };
-for (const name of Object.keys(schema.shape)) delete env[name];
+const names =
+  "QUEUE ORDER WORK_MS CHANNEL PORT MQ_HOST MQ_NAME LEASE_MS BATCH " +
+  "WAIT_MS STREAM MQ_GROUP FROM TRIES";
+for (const name of names.split(" ")) delete env[name];
 env.REDIS_URL = shift("redis://localhost:6379/5");
 
 // 3. The terminals.

@@ -1,6 +1,6 @@
 // Priority consumer: what is urgent first, then the queue.
 //
-//   Redis:    BLPOP task:prodcons:queue:urgent task:prodcons:queue 0.5
+//   Redis:    BLPOP task:prodcons:queue:urgent task:prodcons:queue 1
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx extras/priority-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts --queue task:prodcons:queue:urgent fire
@@ -8,28 +8,26 @@
 //             others starve. What is in hand is finished first, always.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, print, retry, settings, stopGently } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE, ORDER, WORK_MS } = settings(
-  ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS"],
-);
-const rcon = await connect(REDIS_URL, { wait: true });
-const stop = stopGently();
-const queues = [`${QUEUE}:urgent`, QUEUE]; // Redis looks in this order
-print("listen task queue");
+const { REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME } = mq;
+const config = mq.settings({ REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME });
+const name = config.MQ_NAME;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
+const stop = mq.stopGently();
+const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
+const queues = [`${config.QUEUE}:urgent`, config.QUEUE]; // Redis looks in this order
+mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
-  // Half a second at most, as in consumer.ts.
-  const taken = ORDER === "lifo"
-    ? rcon.blPop(queues, 0.5)
-    : rcon.brPop(queues, 0.5);
-  const task = await taken.catch(retry);
+  // A second at most, as in consumer.ts.
+  const taking = rcon[pop](queues, 1);
+  const task = await taking.catch((err) => mq.retry(err, rcon));
   if (task === null) continue;
 
-  await print("Task get", task.element);
-  if (WORK_MS > 0) {
-    await sleep(WORK_MS);
-    await print("Task done", task.element);
-  }
+  await mq.print("Task get", task.element);
+  if (config.WORK_MS === 0) continue;
+  await sleep(config.WORK_MS);
+  await mq.print("Task done", task.element);
 }
 process.exit();

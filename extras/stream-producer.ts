@@ -11,13 +11,12 @@
 //             it never gets; what is cut off in hand, nobody can take over.
 
 import { randomInt } from "node:crypto";
-import { connect, fail, print, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, STREAM, args } = settings(
-  ["REDIS_URL", "STREAM"],
-  "[message …]",
-);
-const rcon = await connect(REDIS_URL);
+const { REDIS_URL } = mq;
+const STREAM = mq.text.default("task:stream").describe("the stream");
+const config = mq.settings({ REDIS_URL, STREAM }, "[message …]");
+const rcon = await mq.connect(config.REDIS_URL);
 
 // ~ cuts off only where it is cheap: whole blocks of the stream.
 const TRIM = {
@@ -25,9 +24,11 @@ const TRIM = {
   strategyModifier: "~",
   threshold: 10_000,
 } as const;
-for (const task of args.length > 0 ? args : [String(randomInt(10))]) {
+const tasks = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
+for (const task of tasks) {
   // * lets Redis choose the id: the time in ms, and a number.
-  const id = await rcon.xAdd(STREAM, "*", { task }, { TRIM }).catch(fail);
-  print("xadd", STREAM, "--", task, `(id ${id})`);
+  const added = rcon.xAdd(config.STREAM, "*", { task }, { TRIM });
+  const id = await added.catch(mq.fail);
+  mq.print("xadd", config.STREAM, "--", task, `(id ${id})`);
 }
 rcon.destroy();

@@ -12,35 +12,49 @@
 //   Beware:   XGROUP DELCONSUMER throws away what that member has in hand. On a
 //             cluster braces keep both streams together: --stream "{task}".
 
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { cause, complain, connect, print, retry } from "../config.ts";
-import { settings, stopGently } from "../config.ts";
+import { z } from "zod";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, STREAM, GROUP, FROM, TRIES, WORK_MS, LEASE_MS } = settings(
-  ["REDIS_URL", "STREAM", "GROUP", "FROM", "TRIES", "WORK_MS", "LEASE_MS"],
-);
-const rcon = await connect(REDIS_URL, { wait: true });
-const stop = stopGently();
-const me = randomUUID();
+const { REDIS_URL, WORK_MS, MQ_NAME } = mq;
+const config = mq.settings({
+  REDIS_URL,
+  STREAM: mq.text.default("task:stream").describe("the stream"),
+  MQ_GROUP: mq.text.default("workers").describe("each group gets it all"),
+  FROM: z.enum(["first", "new"], "must be first or new").default("first")
+    .describe("where a group begins that did not exist"),
+  TRIES: mq.whole(1, 1000).default(3)
+    .describe("tries until it is a dead letter"),
+  WORK_MS,
+  LEASE_MS: mq.whole(1000, 3_600_000).default(10_000)
+    .describe("when another takes up what a crashed one had in hand, in ms"),
+  MQ_NAME,
+});
+const { STREAM, MQ_GROUP: GROUP, TRIES, LEASE_MS, MQ_NAME: me } = config;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name: me });
+const stop = mq.stopGently();
 
 // As in stream-consumer.ts.
 const create = (from: string) =>
   rcon.xGroupCreate(STREAM, GROUP, from, { MKSTREAM: true })
-    .catch((err) => cause(err).startsWith("BUSYGROUP") ? "there" : retry(err));
+    .catch((err) =>
+      mq.cause(err).startsWith("BUSYGROUP") ? "there" : mq.retry(err, rcon)
+    );
 async function again(err: unknown) {
-  if (!cause(err).startsWith("NOGROUP")) return await retry(err);
-  complain(`Group ${GROUP} is gone: it begins again, with all there is.`);
+  if (!mq.cause(err).startsWith("NOGROUP")) return await mq.retry(err, rcon);
+  mq.complain(`Group ${GROUP} is gone: it begins again, with all there is.`);
   await create("0"); // rather twice than never
   return null;
 }
-while (await create(FROM === "first" ? "0" : "$") === null && !stop.aborted);
-print("listen task stream");
+while (
+  await create(config.FROM === "first" ? "0" : "$") === null && !stop.aborted
+);
+mq.print("listen task stream", STREAM, "as", me, "of", GROUP);
 
 type Message = { id: string; message: Record<string, string> };
 async function read(): Promise<Message | undefined> {
   const from = { key: STREAM, id: ">" }; // what no member has got yet
-  const reply = rcon.xReadGroup(GROUP, me, from, { COUNT: 1, BLOCK: 500 });
+  const reply = rcon.xReadGroup(GROUP, me, from, { COUNT: 1, BLOCK: 1000 });
   return (await reply)?.[0]?.messages[0];
 }
 function text({ message }: Message) {
@@ -73,9 +87,9 @@ async function putAside(task: Message) {
   const keys = [STREAM, `${STREAM}:dead:${GROUP}`];
   const put = rcon.eval(SCRIPT, { keys, arguments: [GROUP, me, task.id] });
   const state = await put.catch((err) =>
-    complain(`No dead letter in ${keys[1]} yet: ${cause(err)}`)
+    mq.complain(`No dead letter in ${keys[1]} yet: ${mq.cause(err)}`)
   );
-  if (state) await print("Task dead", text(task), `(after ${TRIES} tries)`);
+  if (state) await mq.print("Task dead", text(task), `(after ${TRIES} tries)`);
 }
 
 // What we work on stays young, so that nobody takes it over: XCLAIM by us
@@ -92,11 +106,11 @@ while (!stop.aborted) {
   if (!task) continue;
 
   hand = task.id;
-  await print("Task get", text(task));
-  if (WORK_MS > 0) await sleep(WORK_MS);
+  await mq.print("Task get", text(task));
+  if (config.WORK_MS > 0) await sleep(config.WORK_MS);
   const fails = text(task).includes("FAIL");
-  if (fails) await print("Task failed", text(task));
-  else if (WORK_MS > 0) await print("Task done", text(task));
+  if (fails) await mq.print("Task failed", text(task));
+  else if (config.WORK_MS > 0) await mq.print("Task done", text(task));
   hand = "";
   // What fails gets no XACK: it comes again after LEASE_MS.
   if (!fails) acked = rcon.xAck(STREAM, GROUP, task.id).catch(again);

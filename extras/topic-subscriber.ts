@@ -8,21 +8,19 @@
 //             comes twice; what is published while it is away, it never gets.
 //   Patterns: * is any text, dots too; ? one character; [ab] is a or b.
 
-import { complain, connect, print, retry, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, args } = settings(["REDIS_URL"], "[pattern …]");
-const patterns = args.length > 0 ? args : ["*"]; // every channel
-const rcon = await connect(REDIS_URL, { wait: true });
+const { REDIS_URL, MQ_NAME } = mq;
+const config = mq.settings({ REDIS_URL, MQ_NAME }, "[pattern …]");
+const name = config.MQ_NAME;
+const patterns = config.args.length > 0 ? config.args : ["*"]; // every channel
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
 // As in subscriber.ts: only the first time it is ours to repeat.
 const hear = (task: string, channel: string) =>
-  print("Task get", channel, "--", task);
-while (await rcon.pSubscribe(patterns, hear).catch(retry) === null) continue;
-print("listen task channel", ...patterns);
+  mq.print("Task get", channel, "--", task);
+const subscribe = () => rcon.pSubscribe(patterns, hear);
+while (await subscribe().catch((err) => mq.retry(err, rcon)) === null);
+mq.print("listen task channel", ...patterns, "as", name);
 
-const missed =
-  "The connection was away: what was published meanwhile is missed.";
-rcon.on("ready", () => complain(missed)); // from now on: connected again
-
-// If nobody reads our output, stop here: see subscriber.ts.
-Reflect.get(process.stdout, "_handle")?.setBlocking?.(true);
+rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));

@@ -36,14 +36,13 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
       assert.equal(await lost.status, 1);
       assert.equal(
         lost.err,
-        `Cannot reach Redis at redis://127.0.0.1:${port}/5 (ECONNREFUSED). ` +
-          "None on this machine? Start one: npx tsx extras/redis.ts " +
-          `--redis-url redis://127.0.0.1:${port}/5\n`,
+        `Cannot use Redis at redis://127.0.0.1:${port}/5: ECONNREFUSED; ` +
+          "npx tsx extras/redis.ts starts one here\n",
       );
       assert.equal(lost.out, "");
     });
 
-    test(`${file} gives up a server that accepts and never answers within about 2 s`, async (t) => {
+    test(`${file} gives up a server that accepts and never answers within about 3 s`, async (t) => {
       let dialled = 0; // from here on it is Redis's time, not the start-up's
       const silent = createServer(() => {
         dialled = performance.now();
@@ -53,7 +52,7 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
       const { port } = silent.address() as { port: number };
       let took = Infinity;
       // A busy machine is slow once; a script that waits, each time.
-      for (let i = 0; i < 3 && took >= 2500; i++) {
+      for (let i = 0; i < 3 && took >= 3500; i++) {
         const lost = script(t, file, [], {
           REDIS_URL: `redis://127.0.0.1:${port}/5`,
         });
@@ -61,12 +60,10 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
         took = performance.now() - dialled;
         assert.equal(
           lost.err,
-          `Cannot reach Redis at redis://127.0.0.1:${port}/5 (no answer). ` +
-            "None on this machine? Start one: npx tsx extras/redis.ts " +
-            `--redis-url redis://127.0.0.1:${port}/5\n`,
+          `Cannot use Redis at redis://127.0.0.1:${port}/5: no answer\n`,
         );
       }
-      assert.ok(took < 2500, `${took} ms`);
+      assert.ok(took < 3500, `${took} ms`);
     });
   }
 
@@ -98,13 +95,8 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
               () => self.err.split("Waiting for Redis").length > round,
             );
             const said = self.err.split("Waiting for ").at(-1)!;
-            assert.equal(
-              said.replace(/\(\w.*\)\./, "(CAUSE)."),
-              `Redis at ${server.url} (CAUSE). None on this machine? ` +
-                "Start one: npx tsx extras/redis.ts " +
-                `--redis-url ${server.url}\n`,
-              file,
-            );
+            assert.match(said, /^Redis at \S+: \w.*\n$/, file);
+            assert.ok(said.startsWith(`Redis at ${server.url}: `), file);
           }
           await server.start();
           const client = await look(t, server.url);
@@ -285,19 +277,19 @@ describe(
     const cases: [string, RegExp, (port: number) => string, string[]][] = [
       [
         "the wrong password",
-        /^Redis at redis:\S+ says: WRONGPASS/,
+        /^Cannot use Redis at redis:\S+: WRONGPASS/,
         (port) => `redis://:secret2@127.0.0.1:${port}/5`,
         ["--requirepass", "secret"],
       ],
       [
         "no password",
-        /^Redis at redis:\S+ says: NOAUTH/,
+        /^Cannot use Redis at redis:\S+: NOAUTH/,
         (port) => `redis://127.0.0.1:${port}/5`,
         ["--requirepass", "secret"],
       ],
       [
         "a db that does not exist",
-        /^Redis at redis:\S+ says: ERR DB index is out of range/,
+        /^Cannot use Redis at redis:\S+: ERR DB index is out of range/,
         (port) => `redis://:secret@127.0.0.1:${port}/99`,
         ["--requirepass", "secret"],
       ],
@@ -347,7 +339,7 @@ describe(
         assert.equal(await refused.status, 1, file);
         assert.match(
           refused.err,
-          /^Redis at redis:\S+ says: WRONGTYPE .*\n$/,
+          /^Cannot use Redis at redis:\S+: WRONGTYPE .*\n$/,
         );
       }
       const page = script(t, "server.ts", [], e);
@@ -384,7 +376,7 @@ describe(
       assert.equal(await consumer.status, 1);
       assert.match(
         consumer.err,
-        /^(Waiting for .*\n)?Redis at .* says: NOAUTH .*\n$/,
+        /^(Waiting for .*\n)?Cannot use Redis at .*: NOAUTH .*\n$/,
       );
     });
 
@@ -401,12 +393,12 @@ describe(
       assert.equal(await second.status, 1);
       assert.match(
         second.err,
-        /^Cannot serve at 127\.0\.0\.1:\d+ \(EADDRINUSE\)\. Another --port or --host\?\n$/,
+        /^Cannot use this --host and --port: EADDRINUSE\n$/,
       );
       // Also this line moves no cursor.
       const third = script(t, "server.ts", ["--host", "\u001b[2Jx"], e);
       assert.equal(await third.status, 1);
-      assert.match(third.err, /^Cannot serve at \\u001b\[2Jx:0 \(E\w+\)/);
+      assert.match(third.err, /^Cannot use this --host and --port: E\w+\n$/);
     });
   },
 );

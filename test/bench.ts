@@ -101,7 +101,7 @@ const cluster = () =>
     program = exec(t, node, args);
     await program.says("Enter kills");
     const url = program.out.match(/redis\+cluster:\S+/)![0];
-    const client = createClient({ url }) as typeof rcon;
+    const client = createClient({ url }) as unknown as typeof rcon;
     await client.on("error", () => {}).connect();
     return { url, client };
   })();

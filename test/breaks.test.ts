@@ -104,7 +104,7 @@ onEachRedis("breaks", (get, kind) => {
       await Promise.all(all.map(async ({ self, file }) => {
         await until(
           `${file} to notice; it said ${self.err}`,
-          () => self.err.split("(no answer)").length > round,
+          () => self.err.split(": no answer").length > round,
           5500,
         );
       }));
@@ -126,21 +126,6 @@ onEachRedis("breaks", (get, kind) => {
     }
   });
 
-  test("a long message on a slow network arrives, though it takes longer than a break", async (t) => {
-    const client = await look(t, get().url);
-    const net = await network(t, get().port, 1000);
-    await Promise.all(consumers.map(async (file) => {
-      const e = { REDIS_URL: `redis://127.0.0.1:${net.port}/5`, ...names() };
-      const consumer = script(t, file, [], e);
-      await consumer.says("listen");
-      const before = performance.now();
-      await client.lPush(e.QUEUE, "x".repeat(7_000_000));
-      await consumer.says("0 characters)\n");
-      assert.ok(performance.now() - before > 6000);
-      assert.equal(consumer.err, "", file);
-    }));
-  });
-
   test("a one-shot script gives the same network up in a few seconds", async (t) => {
     const net = await network(t, get().port);
     const e = { REDIS_URL: `redis://127.0.0.1:${net.port}/5`, ...names() };
@@ -152,7 +137,7 @@ onEachRedis("breaks", (get, kind) => {
     const before = performance.now();
     assert.equal(await producer.status, 1);
     assert.ok(performance.now() - before < 7000);
-    assert.match(producer.err, /^Cannot reach Redis at .* \(no answer\).*\n$/);
+    assert.match(producer.err, /^Cannot use Redis at .*: no answer\n$/);
     assert.deepEqual(producer.lines.length, 1);
   });
 
@@ -232,11 +217,11 @@ describe("no for the time being", {
       const producer = script(t, file, [], e);
       producer.child.stdin.end("a\nb\n");
       assert.equal(await producer.status, 1);
-      assert.match(producer.err, /^Redis at redis:\S+ says: OOM .*\n$/);
+      assert.match(producer.err, /^Cannot use Redis: OOM .*\n$/);
       assert.equal(producer.out, "");
     }
     const reliable = script(t, "extras/reliable-consumer.ts", [], e);
-    await reliable.says(/says: OOM .*; trying again\n/);
+    await reliable.says(/^Waiting for Redis at \S+: OOM .*\n/);
     const { err } = reliable;
     await until("more tries", async () =>
       Number(
@@ -250,7 +235,7 @@ describe("no for the time being", {
 
     await client.sendCommand(["REPLICAOF", "127.0.0.1", "1"]);
     const consumer = script(t, "consumer.ts", [], e);
-    await consumer.says(/says: READONLY .*; trying again\n/);
+    await consumer.says(/^Waiting for Redis at \S+: READONLY .*\n/);
     await client.sendCommand(["REPLICAOF", "NO", "ONE"]);
     await client.lPush(e.QUEUE, "later");
     await consumer.says("Task get later");

@@ -2,12 +2,11 @@
 // them Redis has acknowledged, and when. It uses connect() as our scripts do.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, leaveReplica, print, settings } from "../config.ts";
+import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE, CHANNEL } = settings(
-  ["REDIS_URL", "QUEUE", "CHANNEL"],
-);
-const rcon = await connect(REDIS_URL, { wait: true });
+const { REDIS_URL, QUEUE, CHANNEL } = mq;
+const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL });
+const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 let stop = false;
 process.on("SIGTERM", () => stop = true);
 
@@ -19,22 +18,25 @@ const send = async (word: string, task: string, sent: Promise<unknown>) => {
     throw new Error("late");
   });
   await Promise.race([sent, late]).then(
-    () => print(word, task, Math.round(performance.now())),
-    leaveReplica,
+    () => mq.print(word, task, Math.round(performance.now())),
+    (err) => {
+      const isReplica = mq.cause(err).startsWith("READONLY");
+      if (isReplica && rcon.isReady) mq.renew(rcon);
+    },
   );
   open--;
 };
-print("pushes");
+mq.print("pushes");
 const start = performance.now();
 for (let number = 0; !stop;) {
   const due = Math.floor(performance.now() - start);
   for (; number < due; number++) {
     const task = String(number);
-    send("ok", task, rcon.lPush(QUEUE, task));
-    send("pub", task, rcon.publish(CHANNEL, task));
+    send("ok", task, rcon.lPush(config.QUEUE, task));
+    send("pub", task, rcon.publish(config.CHANNEL, task));
   }
   await sleep(1);
 }
 while (open > 0) await sleep(10);
-await print("end");
+await mq.print("end");
 process.exit();

@@ -4,8 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { schema } from "../config.ts";
-import { root } from "./tools.ts";
+import { defaults, flag, root } from "./tools.ts";
 
 const read = (file: string) =>
   readFileSync(join(root, file), "utf8").replaceAll("\r\n", "\n");
@@ -28,10 +27,8 @@ describe("README", () => {
       for (const file of [...list("", ".ts"), ...list("extras/", ".ts")]) {
         assert.ok(text.includes(file), file);
       }
-      for (const [setting, type] of Object.entries(schema.shape)) {
-        const row = `| \`${setting}\` | \`--${
-          setting.toLowerCase().replace("_", "-")
-        }\` | \`${type.parse(undefined)}\` | `;
+      for (const [setting, value] of Object.entries(defaults)) {
+        const row = `| \`${setting}\` | \`${flag(setting)}\` | \`${value}\` | `;
         assert.ok(text.includes(row), row);
       }
     });
@@ -40,7 +37,7 @@ describe("README", () => {
       const rows = [...text.matchAll(/^\| `([A-Z_]+)` \| `--/gm)].map((found) =>
         found[1]
       );
-      assert.deepEqual(rows, Object.keys(schema.shape));
+      assert.deepEqual(rows, Object.keys(defaults));
       const links = [...text.matchAll(/\]\(([^)#]+)\)/g)].map((found) =>
         found[1]!
       ).filter((link) => !/^https?:/.test(link));

@@ -11,7 +11,6 @@ import { after, before, describe, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { createClient } from "redis";
-import { schema } from "../config.ts";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 /**
@@ -29,6 +28,26 @@ export const long = SOAK === "1" ||
  */
 export const soak = (count: number, kind = kinds[0]) =>
   long && kind === kinds[0] ? count : Math.ceil(count / 10);
+
+/** All settings of all scripts, as their --help and README have them. */
+export const defaults: Record<string, string> = {
+  REDIS_URL: "redis://localhost:6379/5",
+  QUEUE: "task:prodcons:queue",
+  CHANNEL: "task:pubsub:channel",
+  ORDER: "lifo",
+  WORK_MS: "0",
+  MQ_HOST: "127.0.0.1",
+  PORT: "3000",
+  LEASE_MS: "10000",
+  BATCH: "64",
+  WAIT_MS: "5000",
+  STREAM: "task:stream",
+  MQ_GROUP: "workers",
+  FROM: "first",
+  TRIES: "3",
+};
+export const flag = (name: string) =>
+  `--${name.replace("MQ_", "").toLowerCase().replace("_", "-")}`;
 
 // Every process that a test starts, so that none is left, also when the test
 // run itself fails.
@@ -143,7 +162,7 @@ export function exec(
 }
 
 // In a terminal Node's test runner asks what it starts for colours.
-const notALearners = [...Object.keys(schema.shape), "FORCE_COLOR"];
+const notALearners = [...Object.keys(defaults), "MQ_NAME", "FORCE_COLOR"];
 /** How a script ends on a signal: consumers finish first, others just end. */
 export const ended = (file: string, signal: NodeJS.Signals = "SIGINT") =>
   file.includes("consumer") ? 0 : signal;
