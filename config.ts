@@ -55,8 +55,8 @@ export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
     const { values, positionals } = parseArgs({ options, allowPositionals });
     if (values.help) {
       const script = readFileSync(process.argv[1]!, "utf8");
-      const header = script.split(/^(?!\/\/)/m)[0]!; // until a line without //
-      console.log(header.replace(/^\/\/ ?/gm, ""));
+      const header = script.split(/\n(?!\/\/)/)[0]!; // until a line without //
+      console.log(header.replace(/^\/\/ ?/gm, "") + "\n");
       if (argument) console.log(`Arguments: ${argument}\n`);
       for (const [name, setting] of Object.entries(schema.shape)) {
         console.log(`--${flag(name)} (or ${name}): ${setting.description}`);

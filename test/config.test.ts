@@ -132,9 +132,8 @@ describe("settings", { concurrency: atOnce }, () => {
       assert.deepEqual(named.sort(), [...names].sort());
     });
 
-    test(`${file} refuses what its settings can't be`, {
-      skip: !checked.has(file) && "another script does",
-    }, async (t) => {
+    if (!checked.has(file)) continue;
+    test(`${file} refuses what its settings can't be`, async (t) => {
       // Each start has one bad value of each setting.
       const most = Math.max(...names.map((name) => bad[name]!.length));
       for (let i = 0; i < most; i++) {
