@@ -78,12 +78,15 @@ onEachRedis("page", (get: () => Redis, kind) => {
     for (const digit of digits) assert.match(digit, /^\d$/);
   });
 
-  test("only GET, only the page and its links", async (t) => {
+  test("only a GET sends; only the page and its links; HEAD on the page is answered", async (t) => {
     const { e, client, ask } = await open(t, get().url);
     for (const method of ["POST", "PUT", "DELETE", "OPTIONS", "HEAD"]) {
       const { status } = await ask("/prodcons", {}, { method });
-      assert.equal(status, 404, method);
+      assert.equal(status, 403, method);
     }
+    const { status, headers } = await ask("/", {}, { method: "HEAD" });
+    assert.equal(status, 200);
+    assert.match(String(headers["content-type"]), /^text\/html/);
     for (
       const path of ["/x", "/prodcons/", "//", "/../config.ts", "/__proto__"]
     ) {
@@ -97,8 +100,12 @@ onEachRedis("page", (get: () => Redis, kind) => {
     const strangers: Record<string, string>[] = [
       { "Sec-Fetch-Site": "cross-site" },
       { "Sec-Fetch-Site": "same-site" },
-      { "Sec-Purpose": "prefetch;prerender" },
+      { "Sec-Purpose": "prefetch;prerender", "Sec-Fetch-Site": "none" },
+      { "Purpose": "prefetch" },
+      { "X-Purpose": "preview" },
       { "X-Moz": "prefetch" },
+      { "Sec-Fetch-Site": "cross-site", Referer: `http://127.0.0.1:${port}/` },
+      { Referer: "about:blank" },
       { Referer: "http://evil.example/" },
       { Referer: `http://127.0.0.1:${port + 1}/` },
       { Origin: "http://evil.example" },
@@ -128,6 +135,9 @@ onEachRedis("page", (get: () => Redis, kind) => {
       { Host: `localhost:${port}` },
       { Host: `[::1]:${port}` },
       { Host: "192.168.0.1", Referer: "http://192.168.0.1/" },
+      // As a browser behind a proxy with TLS, whose Host is ours.
+      { Origin: "https://mq.example", "Sec-Fetch-Site": "same-origin" },
+      { Origin: `https://${home}` },
     ];
     for (const headers of persons) {
       const all = { Host: home, ...headers };
