@@ -14,7 +14,8 @@ import * as mq from "./config.ts";
 const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
 // localhost may also mean ::1, which would be another page.
-const host = config.MQ_HOST === "localhost" ? "127.0.0.1" : config.MQ_HOST;
+const home = config.MQ_HOST === "localhost" ? "127.0.0.1" : config.MQ_HOST;
+mq.stopGently().onabort = () => process.exit(); // also in docker, as process 1
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.
@@ -72,13 +73,12 @@ function isWanted({ method, headers }: http.IncomingMessage) {
 
 export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
-  res.setHeader("Cache-Control", "no-store"); // each click reaches us
   res.setHeader("Referrer-Policy", "same-origin"); // isWanted() needs it
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
   // Foreign names may lead here, too (DNS rebinding). Without :3000 and [ ].
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
-  const isOurs = ["localhost", host.toLowerCase()].includes(name);
+  const isOurs = ["localhost", home.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
   const path = req.url?.split("?")[0] ?? "/";
   const action = routes.get(path);
@@ -94,7 +94,7 @@ export const server = http.createServer(async (req, res) => {
 });
 server.on("error", (err) => mq.fail(err, "this --host and --port"));
 // 启动。 app.run()
-server.listen(config.PORT, host, () => {
+server.listen(config.PORT, home, () => {
   const { port } = server.address() as AddressInfo;
-  mq.print(`page at http://${isIP(host) === 6 ? `[${host}]` : host}:${port}/`);
+  mq.print(`page at http://${isIP(home) === 6 ? `[${home}]` : home}:${port}/`);
 });

@@ -12,6 +12,7 @@ import * as mq from "./config.ts";
 const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
 const name = config.MQ_NAME;
+mq.stopGently().onabort = () => process.exit(); // also in docker, as process 1
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
 // 订阅频道。 Until it does not give null, which is what retry gives. When the

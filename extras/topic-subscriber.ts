@@ -14,6 +14,7 @@ const { REDIS_URL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, MQ_NAME }, "[pattern …]");
 const name = config.MQ_NAME;
 const patterns = config.args.length > 0 ? config.args : ["*"]; // every channel
+mq.stopGently().onabort = () => process.exit(); // as in subscriber.ts
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
 // As in subscriber.ts: only the first time it is ours to repeat.
