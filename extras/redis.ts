@@ -45,7 +45,7 @@ async function ask(host: string) {
   return reply.match(/_mode:(\w+)/)?.[1];
 }
 for (const host of hosts) {
-  const at = `at ${host}:${port}`;
+  const at = `at ${host.includes(":") ? `[${host}]` : host}:${port}`;
   const mode = await ask(host);
   if (mode === "cluster") {
     end(1, `A cluster's node listens ${at}: --redis-url redis+cluster://…`);

@@ -2,15 +2,21 @@
 // browser.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, createServer, request } from "node:http";
-import type { AddressInfo } from "node:net";
-import { networkInterfaces } from "node:os";
+import { type AddressInfo, connect as dial } from "node:net";
+import { networkInterfaces, tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test, type TestContext } from "node:test";
 import { type Browser, chromium as engine } from "playwright-core";
 import {
   atOnce,
   chromium,
+  exec,
   flags,
+  found,
+  freePort,
   look,
   names,
   onEachRedis,
@@ -95,6 +101,23 @@ onEachRedis("page", (get: () => Redis, kind) => {
     assert.equal(await client.exists(e.QUEUE), 0);
   });
 
+  test("HTTP/1.0 without Host, as health checks speak it, gets the page, and sends nothing", async (t) => {
+    const { e, client, port } = await open(t, get().url);
+    const statuses: string[] = [];
+    for (const line of ["GET /", "HEAD /", "GET /prodcons"]) {
+      const socket = dial(port, "127.0.0.1");
+      let said = "";
+      socket.setEncoding("utf8").on("data", (piece) => said += piece);
+      socket.end(`${line} HTTP/1.0\r\n\r\n`);
+      await new Promise((closed) => socket.on("close", closed));
+      statuses.push(said.split("\r\n")[0]!);
+    }
+    const [page, head, click] = statuses;
+    assert.deepEqual([page, head], ["HTTP/1.1 200 OK", "HTTP/1.1 200 OK"]);
+    assert.equal(click, "HTTP/1.1 403 Forbidden");
+    assert.equal(await client.exists(e.QUEUE), 0);
+  });
+
   test("a request that another site, a prefetch or a foreign name makes gets 403 and sends nothing", async (t) => {
     const { e, client, ask, port } = await open(t, get().url);
     const strangers: Record<string, string>[] = [
@@ -170,6 +193,8 @@ onEachRedis("page", (get: () => Redis, kind) => {
   );
 });
 
+const missing = ["haproxy", "openssl"].filter((name) => !found(name)).join();
+
 describe("page in a browser", {
   skip: chromium ? false : "needs Chromium on the PATH",
   concurrency: atOnce,
@@ -215,6 +240,64 @@ describe("page in a browser", {
     assert.deepEqual(consumer.tasks, said("lpush"));
     assert.deepEqual(subscriber.tasks, said("publish"));
   });
+
+  test(
+    "behind a proxy with TLS, that rewrites Host or not, both links send, and its health check finds the page",
+    {
+      skip: missing !== "" && `needs ${missing} on the PATH`,
+    },
+    async (t) => {
+      const { e, client, port } = await open(t, shared.url);
+      const dir = mkdtempSync(join(tmpdir(), "redis-mq-"));
+      t.after(() => rmSync(dir, { recursive: true, force: true }));
+      const file = (name: string) => join(dir, name);
+      const create = "req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost " +
+        `-keyout key.pem -out cert.pem`;
+      execFileSync("openssl", create.split(" "), { cwd: dir, stdio: "ignore" });
+      const pem = ["cert.pem", "key.pem"].map((name) =>
+        readFileSync(file(name))
+      );
+      writeFileSync(file("both.pem"), Buffer.concat(pem));
+      const ports = [await freePort(), await freePort()];
+      // One keeps the Host that the browser has sent, one puts its own.
+      writeFileSync(
+        file("proxy.cfg"),
+        `defaults
+         mode http
+         timeout connect 5s
+         timeout client 60s
+         timeout server 60s
+         timeout check 2s
+       frontend kept
+         bind 127.0.0.1:${ports[0]} ssl crt ${file("both.pem")}
+         default_backend page
+       frontend rewritten
+         bind 127.0.0.1:${ports[1]} ssl crt ${file("both.pem")}
+         http-request set-header Host 127.0.0.1:${port}
+         default_backend page
+       backend page
+         option httpchk GET /
+         server page 127.0.0.1:${port} check inter 200ms\n`,
+      );
+      const proxy = exec(t, "haproxy", ["-d", "-db", "-f", file("proxy.cfg")]);
+      const context = await browser.newContext({ ignoreHTTPSErrors: true });
+      t.after(() => context.close());
+      const page = await context.newPage();
+      for (const port of ports) {
+        const address = `https://localhost:${port}/`;
+        await until(
+          "the proxy",
+          () => page.goto(address).then((got) => got?.ok(), () => false),
+        );
+        for (const name of ["生产消费者模式", "发布订阅者模式"]) {
+          await page.getByRole("link", { name }).click();
+          await page.waitForURL(address);
+        }
+      }
+      assert.equal(await client.lLen(e.QUEUE), 2);
+      assert.doesNotMatch(proxy.err + proxy.out, /is DOWN/);
+    },
+  );
 
   // The address that others on the network see, where there is one.
   const lan = Object.values(networkInterfaces()).flat()
