@@ -177,12 +177,12 @@ export function print(...words: unknown[]): Promise<void> {
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
-function flush(done?: () => void) {
-  process.stdout.write(lines, (err) => err || done?.());
+function flush(done: () => void) {
+  process.stdout.write(lines, (err) => err || done());
   lines = "";
-  if (process.stdout.writableLength > 64e6) fail(Error("full"), "the output");
+  if (process.stdout.writableLength > 64e6) fail(Error("unread"), "the output");
 }
-process.on("exit", () => flush());
+process.on("exit", () => process.stdout.write(lines));
 process.stdout.on("error", (err) => {
   if (cause(err) !== "EPIPE") fail(err, "the output"); // EPIPE: `… | head`
   process.exit(1);
