@@ -6,7 +6,6 @@ import { connect as dial } from "node:net";
 import { describe, test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
-  ended,
   look,
   names,
   noRedisServer,
@@ -112,7 +111,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
         const idle = script(t, file, [], env());
         await idle.says(file === "server.ts" ? "page at" : "listen");
         const before = performance.now();
-        assert.equal(await idle.end(signal), ended(file, signal));
+        assert.equal(await idle.end(signal), 0);
         const took = performance.now() - before;
         assert.ok(took < 1500, `${took} ms`);
         assert.equal(idle.err.replace(/Waiting.*\nRedis is there.\n/, ""), "");
@@ -174,7 +173,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
       server.process.child.kill("SIGSTOP");
       for (const [i, waiter] of waiters.entries()) {
         const before = performance.now();
-        assert.equal(await waiter.end(), ended(waiting[i]!));
+        assert.equal(await waiter.end(), 0);
         const took = performance.now() - before;
         assert.ok(took < 5000, `${took} ms for ${waiting[i]}`);
       }
@@ -222,7 +221,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
         "every message",
         () =>
           subscriber.out.length >=
-            "listen task channel\n".length +
+            subscriber.out.indexOf("\n") + 1 +
               soak(1_000_000, kind) * "Task get hello\n".length ||
           subscriber.err,
         100_000,
@@ -256,7 +255,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
         async () => await client.publish(e.CHANNEL, "x".repeat(100_000)) === 0,
       );
       subscriber.child.kill("SIGCONT");
-      await subscriber.says("missed");
+      await subscriber.says("is missed");
       await until(
         "the subscription",
         async () => await client.publish(e.CHANNEL, "again") === 1,
@@ -264,36 +263,6 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
       await subscriber.says("Task get again");
     },
   );
-
-  for (const file of ["subscriber.ts", "extras/topic-subscriber.ts"]) {
-    test(
-      `${file} whose output nobody reads does not fill its memory: Redis cuts it off, and it says so`,
-      { skip: kind === "embedded server" && "it never cuts a subscriber off" },
-      async (t) => {
-        const server = await redis(kind);
-        t.after(() => server.remove());
-        const e = { ...env(), REDIS_URL: server.url };
-        const client = await look(t, server.url);
-        const limit = "pubsub 100000 100000 60";
-        await client.configSet("client-output-buffer-limit", limit);
-        const subscriber = script(t, file, [], e);
-        await subscriber.says("listen task channel");
-        subscriber.child.stdout.pause();
-        let sent = 0; // a pipe holds some hundred lines
-        await until("Redis to cut it off", async () => {
-          assert.ok(sent++ < 5000, "it took everything");
-          return await client.publish(e.CHANNEL, "x".repeat(50_000)) === 0;
-        });
-        subscriber.child.stdout.resume();
-        await subscriber.says("The connection was away");
-        await until(
-          "the subscription",
-          async () => await client.publish(e.CHANNEL, "again") === 1,
-        );
-        await subscriber.says(/Task get (\S+ -- )?again/);
-      },
-    );
-  }
 });
 
 onEachRedis("at least once", (get: () => Redis, kind) => {

@@ -165,7 +165,7 @@ onEachRedis("scripts", (get: () => Redis) => {
         `listen task channel ${e.CHANNEL} as subscriber:${subscriber.child.pid}`,
         ...sent.map((news) => `Task get ${news}`),
       ]);
-      assert.equal(await subscriber.end("SIGTERM"), "SIGTERM");
+      assert.equal(await subscriber.end("SIGTERM"), 0);
       assert.equal(subscriber.err, "");
     }
   });

@@ -163,10 +163,6 @@ export function exec(
 
 // In a terminal Node's test runner asks what it starts for colours.
 const notALearners = [...Object.keys(defaults), "MQ_NAME", "FORCE_COLOR"];
-/** How a script ends on a signal: consumers finish first, others just end. */
-export const ended = (file: string, signal: NodeJS.Signals = "SIGINT") =>
-  file.includes("consumer") ? 0 : signal;
-
 /** The environment of a learner who has set nothing but `env`. */
 export const bare = (env: Record<string, string | undefined> = {}) => ({
   ...Object.fromEntries(
