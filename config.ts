@@ -116,11 +116,11 @@ export type Client = Awaited<ReturnType<typeof connect>>;
  * Ctrl-Z and fg the clock has jumped, and the answers lie there unread. */
 export function watch(rcon: Client) {
   let unanswered = 0;
-  const heard = () => void (unanswered = 0);
-  rcon.on("connect", heard).on("error", heard);
+  const reset = () => void (unanswered = 0);
+  rcon.on("connect", reset).on("error", reset);
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // its owner has ended it
-    rcon.ping().then(heard, (err) => err instanceof ErrorReply && heard());
+    rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
     if (unanswered++ < (rcon.isReady ? 5 : 2)) return;
     renew(rcon);
     rcon.emit("error", Error("no answer"));

@@ -46,7 +46,8 @@ export function createClient({ url, ...options }: RedisClientOptions): Client {
     [...cluster.masters, cluster.pubSubNode].flatMap((one) =>
       one?.client ?? []
     );
-  const isReady = () => cluster.isReady && nodes().every((one) => one.isReady);
+  const isReady = () =>
+    cluster.isReady && nodes().every((node) => node.isReady);
   const watched = new WeakSet<object>();
   let isOpen = false;
   let said: unknown; // the addresses' last error; an answer tells more
@@ -55,8 +56,8 @@ export function createClient({ url, ...options }: RedisClientOptions): Client {
   cluster.on("node-connect", () => events.emit("connect"));
   cluster.on("node-ready", () => {
     // Each is watched by itself; node-redis replaces those that die.
-    const fresh = nodes().filter((one) => !watched.has(one));
-    fresh.forEach((one) => watched.add(one) && watch(one as Client));
+    const fresh = nodes().filter((node) => !watched.has(node));
+    fresh.forEach((node) => watched.add(node) && watch(node as Client));
     if (isReady()) events.emit("ready");
   });
   cluster.on("node-error", (err) => {
@@ -68,7 +69,7 @@ export function createClient({ url, ...options }: RedisClientOptions): Client {
     for (isOpen = true; isOpen; await sleep(300)) {
       said = undefined;
       // The map may name a master that is gone. node-redis would wait for it.
-      const gone = new Promise((_, no) => giveUp = no);
+      const gone = new Promise((_, reject) => giveUp = reject);
       const connected = cluster.connect();
       try {
         await Promise.race([connected, gone]);
