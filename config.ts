@@ -134,7 +134,8 @@ export async function renew(rcon: Client) {
 }
 /** For a loop: ends the script on a final error; else null, after 100 ms. */
 export async function retry(err: unknown, rcon: Client): Promise<null> {
-  if (err instanceof ErrorReply || advice(err)) rcon.emit("error", err);
+  const isAnswer = err instanceof ErrorReply || advice(err) !== undefined;
+  if (isAnswer) rcon.emit("error", err); // a break is an event already
   // A failover left us at a replica; the address may lead to the new master.
   if (rcon.isReady && /^(READONLY|UNBLOCKED)/.test(cause(err))) renew(rcon);
   await sleep(100);
@@ -145,13 +146,11 @@ export function fail(err: unknown, what = "Redis"): never {
   complain(`Cannot use ${what}: ${cause(err)}${advice(err) ?? ""}`);
   process.exit(1);
 }
-const final: [RegExp, string][] = [ // what will not pass, and what helps
+// What will not pass by itself, and what helps; not: ERR max number of clients.
+const final: [RegExp, string][] = [
   [/^ERR unknown c/, ". Is this Redis too old, a Sentinel or a proxy?"],
   [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
-  [
-    /^(ERR (?!max n)|WRONG|NOAUTH|NOPERM|DENIED|CROSSSLOT|this is no Redis)/,
-    "",
-  ],
+  [/^(ERR (?!max n)|WRONG|NO(AUTH|PERM)|DENIED|CROSSS|this is no)/, ""],
 ];
 const advice = (err: unknown) =>
   final.find(([start]) => start.test(cause(err)))?.[1];

@@ -43,11 +43,8 @@ export function createClient({ url, ...options }: RedisClientOptions): Client {
   // `error` and `ready` are about all masters, and where we are subscribed.
   const events = new EventEmitter();
   const nodes = () =>
-    [...cluster.masters, cluster.pubSubNode].flatMap((one) =>
-      one?.client ?? []
-    );
-  const isReady = () =>
-    cluster.isReady && nodes().every((node) => node.isReady);
+    [...cluster.masters, cluster.pubSubNode].flatMap((n) => n?.client ?? []);
+  const isReady = () => cluster.isReady && nodes().every((n) => n.isReady);
   const watched = new WeakSet<object>();
   let isOpen = false;
   let said: unknown; // the addresses' last error; an answer tells more
