@@ -92,7 +92,7 @@ export const server = http.createServer(async (req, res) => {
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }
 });
-server.on("error", (err) => mq.fail(err, "this --host and --port"));
+server.on("error", (e) => mq.fail(e, `--host ${home} --port ${config.PORT}`));
 // 启动。 app.run()
 server.listen(config.PORT, home, () => {
   const { port } = server.address() as AddressInfo;

@@ -85,6 +85,6 @@ await mq.print(
 
 // 5. Stop last: the scripts that Ctrl-C stops with it can finish first.
 await stopped;
-const late = Date.now() + 1000;
+const late = Date.now() + 2000;
 while (server.isUsed() && Date.now() < late) await sleep(20);
 process.exit();

@@ -344,7 +344,7 @@ describe("npm start", { skip: posix, concurrency: atOnce }, () => {
     assert.equal(await all.status, 1);
     assert.match(
       all.out,
-      /\[page\] Cannot serve at 127\.0\.0\.1:\d+ \(EADDRINUSE\)/,
+      /\[page\] Cannot use --host 127\.0\.0\.1 --port \d+: EADDRINUSE/,
     );
     await until("every process gone", () => {
       try {
