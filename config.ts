@@ -20,7 +20,7 @@ export function whole(min: number, max: number) {
   return z.string().regex(/^\d+$/, error).transform(Number)
     .pipe(z.number().min(min, error).max(max, error));
 }
-// redis://user:password@host:6379/5, or redis+cluster://a:7001,b:7002
+// redis://user:pass@host:6379/5, redis+cluster://a:7001,b:7002; %20 to %7f
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
 export const REDIS_URL = z.string().refine(
   (url) => form.test(url) && URL.canParse(url.replace(/,.*/, "")),
@@ -36,11 +36,11 @@ export const PORT = whole(0, 65_535).default(3000).describe("0: a free one");
 export const MQ_HOST = text.default("127.0.0.1").describe("the page's address");
 const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
 export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
-  .default(me).describe("who this is, on the board and in CLIENT LIST");
+  .default(me).describe("who this is, for CLIENT LIST and extras/board");
 
-/** What was set, and `args`, the arguments, if `argument` names them for --help.
- * A flag (--redis-url) wins over a variable (REDIS_URL); an empty variable is
- * none. A mistake is a line on stderr and status 2. */
+/** Gives what was set, and `args`, allowed if `argument` names them. A flag
+ * (--redis-url) wins over a variable (REDIS_URL); an empty variable is none. A
+ * mistake is a line and status 2. --help prints the header of the script. */
 export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
   const schema = z.object(shape);
   const flag = (name: string) =>
@@ -81,39 +81,41 @@ export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
  * script ends with one line. With `wait`, for scripts that run on, it waits for
  * a Redis that is away, now and later; meanwhile all commands reject. */
 export async function connect(url: string, { wait = false, name = me } = {}) {
-  const file = /^rediss?\+/i.test(url) ? "./extras/cluster-client.ts" : "redis";
-  const { createClient }: typeof import("redis") = await import(file);
+  const module = /^rediss?\+/i.test(url)
+    ? "./extras/cluster-client.ts"
+    : "redis";
+  const { createClient }: typeof import("redis") = await import(module);
   const rcon = createClient({
     url,
     name,
-    RESP: 2, // 3 would send HELLO, which Redis 5 does not know
-    disableOfflineQueue: true, // a queue would send after a refused log-in, too
-    commandOptions: { timeout: 0 }, // no limit: it costs a timer per command
-    maintNotifications: "disabled", // for Redis Enterprise; fails with IPv6
+    RESP: 2, // the protocol's version; 3 needs HELLO, unknown to Redis 5
+    disableOfflineQueue: true, // else commands wait, and go despite no log-in
+    commandOptions: { timeout: 0 }, // off: a limit costs a timer per command
+    maintNotifications: "disabled", // Redis Enterprise's; it fails with IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
   const where = `Redis at ${url.replace(/\/\/.*@/, "//")}`; // no password
-  let told = 0; // 1: that Redis refuses, 2: that it is away
+  let told = 0; // the worst we have told: 1, Redis refuses; 2, it is away
   rcon.on("error", (err) => {
-    if (!wait || advice(err) !== undefined) fail(err, where);
+    if (!wait || hint(err) !== undefined) fail(err, where);
     const trouble = rcon.isReady ? 1 : 2;
     if (trouble > told) complain(`Waiting for ${where}: ${cause(err)}`);
     told = Math.max(told, trouble);
   });
   rcon.on("ready", () => {
     if (told === 2) complain("Redis is there.");
-    if (told === 2) told = 0;
+    if (told === 2) told = 0; // 1 stays: a refusal is told only once
   });
   watch(rcon);
-  rcon.connect().catch(() => {}); // a failure is an `error`, too
+  rcon.connect().catch(() => {}); // `error` tells of a failure, `ready` ends it
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
 export type Client = Awaited<ReturnType<typeof connect>>;
 
-/** A dead network closes no connection. So after five PINGs without an answer
- * (4 s; two before `ready`) it connects anew. It counts PINGs, not time: after
- * Ctrl-Z and fg the clock has jumped, and the answers lie there unread. */
+/** When a network dies, no event tells. So after five PINGs without an answer
+ * (4 s; two before `ready`) this connects anew. PINGs are counted, not time:
+ * Ctrl-Z and fg would be a silence. A long BLPOP would hold them up. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
@@ -129,13 +131,13 @@ export function watch(rcon: Client) {
 /** Connects anew; what is under way fails. */
 export async function renew(rcon: Client) {
   rcon.destroy();
-  await setImmediate(); // now node-redis has given up its last try
+  await setImmediate(); // else connect() would meet node-redis's last try
   rcon.connect().catch(() => {});
 }
-/** For a loop: ends the script on a final error; else null, after 100 ms. */
+/** For a loop: null after 100 ms, to try again; a final error ends us. */
 export async function retry(err: unknown, rcon: Client): Promise<null> {
-  const isAnswer = err instanceof ErrorReply || advice(err) !== undefined;
-  if (isAnswer) rcon.emit("error", err); // a break is an event already
+  const isNew = err instanceof ErrorReply || hint(err) !== undefined;
+  if (isNew) rcon.emit("error", err); // a lost connection has done so itself
   // A failover left us at a replica; the address may lead to the new master.
   if (rcon.isReady && /^(READONLY|UNBLOCKED)/.test(cause(err))) renew(rcon);
   await sleep(100);
@@ -143,24 +145,24 @@ export async function retry(err: unknown, rcon: Client): Promise<null> {
 }
 /** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown, what = "Redis"): never {
-  complain(`Cannot use ${what}: ${cause(err)}${advice(err) ?? ""}`);
+  complain(`Cannot use ${what}: ${cause(err)}${hint(err) ?? ""}`);
   process.exit(1);
 }
-// What will not pass by itself, and what helps; not: ERR max number of clients.
+// How final errors begin (not ERR max number of clients), and what may help.
 const final: [RegExp, string][] = [
-  [/^ERR unknown c/, ". Is this Redis too old, a Sentinel or a proxy?"],
+  [/^ERR unknown command/, ". Is this Redis too old, a Sentinel or a proxy?"],
   [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
-  [/^(ERR (?!max n)|WRONG|NO(AUTH|PERM)|DENIED|CROSSS|this is no)/, ""],
+  [/^(ERR (?!max n)|WRONG|NO(AUTH|PERM)|DENIED|CROSSSLOT|this is no)/, ""],
 ];
-const advice = (err: unknown) =>
-  final.find(([start]) => start.test(cause(err)))?.[1];
+const hint = (err: unknown) =>
+  final.find(([start]) => start.test(cause(err)))?.[1]; // undefined: not final
 /** An error in a few words. */
 export function cause(err: unknown): string {
   const { code, message } = err as NodeJS.ErrnoException;
-  // So node-redis says that it cannot read an answer.
+  // node-redis throws these when it cannot read an answer.
   const unread = err instanceof TypeError || /^Unknown RESP/.test(message);
   if (unread) return "this is no Redis; what else has its port?";
-  // With two addresses, as localhost may have, the message is empty.
+  // Where localhost has two addresses, the message is empty.
   const isHere = code === "ECONNREFUSED" && /^$|127\.|::1/.test(message);
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
@@ -170,7 +172,7 @@ export function cause(err: unknown): string {
 // 3. Print, and stop.
 let lines = ""; // not yet written
 let written = Promise.resolve();
-/** Prints a line, with the turn's others in one write, and then resolves. */
+/** Prints a line. A turn's lines leave in one write; resolves when written. */
 export function print(...words: unknown[]): Promise<void> {
   if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";
@@ -193,14 +195,14 @@ export const complain = (line: string) =>
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
   const text = String(word);
-  // Controls, line ends, paragraph ends, halves of a pair, bidi controls.
+  // Control characters, line and paragraph ends, lone surrogates, bidi marks.
   const unsafe = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu;
   if (text.length <= 1000 && text.search(unsafe) < 0) return text;
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
-    .replace(unsafe, encodeURIComponent); // which inspect() leaves
+    .replace(unsafe, encodeURIComponent); // inspect() leaves some
 }
-/** Ctrl-C, SIGTERM and the like abort it, to finish the message in hand first;
- * a second one ends the script. */
+/** Aborted by Ctrl-C, SIGTERM, SIGHUP or nodemon's SIGUSR2, to finish the message
+ * in hand. The same signal once more ends the script. */
 export function stopGently(): AbortSignal {
   const stop = new AbortController();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"]) {

@@ -1,6 +1,6 @@
 // Consumer (消费者): takes messages off the queue, one by one.
 //
-//   Redis:    BLPOP task:prodcons:queue 1 (BRPOP with --order fifo)
+//   Redis:    BLPOP task:prodcons:queue 1 (second; BRPOP with --order fifo)
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx consumer.ts    Ctrl-C ends it, after the message in hand
 //   Partner:  npx tsx producer.ts    in another terminal, or server.ts
@@ -21,15 +21,15 @@ const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
-  // 没有消息就等。 For a second, then look at `stop`. We never break a BLPOP
-  // off: a message that Redis has just taken off would be lost.
+  // 没有消息就等。 A second at most, to look at `stop` (and not to hold up the
+  // PINGs of config.ts). To cancel a BLPOP could lose what it has just taken.
   const taking = rcon[pop](config.QUEUE, 1);
   const task = await taking.catch((err) => mq.retry(err, rcon));
-  if (task === null) continue; // nothing yet, or an error
+  if (task === null) continue; // nothing yet, or an error: once more
 
   await mq.print("Task get", task.element); // before the next one is taken
   if (config.WORK_MS === 0) continue;
   await sleep(config.WORK_MS); // stands for real work on a file or an order
   await mq.print("Task done", task.element);
 }
-process.exit(); // ends the connection, too, also while Redis is away
+process.exit(); // ends the connection, too, even one that is being made

@@ -4,12 +4,13 @@
 //             https://redis.io/docs/latest/commands/lpush/
 //   Run:      npx tsx producer.ts    or: npx tsx producer.ts "order 1001"
 //   Partner:  npx tsx consumer.ts    in another terminal, before or after
-//   Delivery: a message that is printed here was queued. If the connection
-//             breaks, one that is not printed may be queued, too.
+//   Delivery: a message that is printed here is in the queue. If the connection
+//             breaks, the last one may be in it and not be printed.
 
 import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
+// 设置。 What may be set, with checks and defaults; then what was set.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, "[message …]");
 const rcon = await mq.connect(config.REDIS_URL);
@@ -21,4 +22,4 @@ for (const elem of messages) {
   const length = await rcon.lPush(config.QUEUE, elem).catch(mq.fail);
   mq.print("lpush", config.QUEUE, "--", elem, `(queue length ${length})`);
 }
-rcon.destroy(); // or we would not end; every push is answered, none is lost
+rcon.destroy(); // an open connection would keep us running; all is answered

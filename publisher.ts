@@ -13,7 +13,7 @@ const { REDIS_URL, CHANNEL } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL }, "[message …]");
 const rcon = await mq.connect(config.REDIS_URL);
 
-// The articles' publisher first subscribes to its own channel: not needed.
+// The articles' publisher first subscribes, too: PUBLISH does not need it.
 const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
   // 发布到频道。 To everybody who listens at this moment.

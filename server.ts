@@ -3,8 +3,8 @@
 //   Redis:    LPUSH task:prodcons:queue 7, PUBLISH task:pubsub:channel 7
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
-//   Delivery: a click that leads back to the page was sent; twice, if its
-//             connection broke and the browser asked again; after 503 perhaps.
+//   Delivery: a click that leads back to the page has sent its digit; twice, if
+//             the browser lost the answer and asked again. After 503, perhaps.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
@@ -13,9 +13,9 @@ import * as mq from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
-// localhost may also mean ::1, which would be another page.
+// localhost may mean two addresses, 127.0.0.1 and ::1. We take one.
 const home = config.MQ_HOST === "localhost" ? "127.0.0.1" : config.MQ_HOST;
-mq.stopGently().onabort = () => process.exit(); // also in docker, as process 1
+mq.stopGently().onabort = () => process.exit(); // process 1 has no default
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.
@@ -48,7 +48,7 @@ async function pubsub(res: http.ServerResponse) {
   res.writeHead(302, { Location: "/" }).end(); // redirect('/')
 }
 
-/** What answers which path; extras/board.ts adds to it, and uses `server`. */
+/** Each path's function. extras/board.ts adds to it, and uses `server`. */
 export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/", index],
   ["/prodcons", prodcons],
@@ -59,15 +59,15 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
 /** Whether a person sends this: by a click on our page, typed, or with curl. */
 function isWanted({ method, headers }: http.IncomingMessage) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  // A browser that fetches ahead, before anybody clicks, says so.
+  // A browser that fetches a link ahead, unclicked, says so in one of these.
   const ahead = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
-  // Browsers say where a click comes from; none: the address was typed.
+  // Browsers say where a click comes from; "none": the address was typed.
   if (site) return site === "same-origin" || site === "none";
-  // Not to another machine without TLS; but then our page is the referer.
-  const page = origin ?? referer;
-  if (page) return URL.canParse(page) && new URL(page).host === host;
-  // Neither: a foreign <img>, perhaps. On this machine it is curl.
+  // Over plain http to another machine they do not. Then our page is Referer.
+  const from = origin ?? referer; // a foreign fetch() has Origin
+  if (from) return URL.canParse(from) && new URL(from).host === host;
+  // With neither it may be a foreign <img>; or curl, on this machine.
   return /^(localhost|127\.|\[::1])/.test(host);
 }
 
@@ -76,7 +76,7 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Referrer-Policy", "same-origin"); // isWanted() needs it
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // Foreign names may lead here, too (DNS rebinding). Without :3000 and [ ].
+  // The Host, less :3000 and [ ]. Foreign names may lead here (DNS rebinding).
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", home.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
@@ -87,7 +87,7 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    // After a failover it is a replica. The click is not repeated.
+    // A failover made our Redis a replica: connect anew, but don't send again.
     if (mq.cause(err).startsWith("READONLY") && rcon.isReady) mq.renew(rcon);
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }

@@ -12,14 +12,14 @@ import * as mq from "./config.ts";
 const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
 const name = config.MQ_NAME;
-mq.stopGently().onabort = () => process.exit(); // also in docker, as process 1
+mq.stopGently().onabort = () => process.exit(); // process 1 has no default
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
-// 订阅频道。 Until it does not give null, which is what retry gives. When the
-// connection breaks later, node-redis subscribes again by itself.
+// 订阅频道。 Again until it works: null is what `retry` gives after an error.
+// When the connection breaks later, node-redis subscribes anew by itself.
 const subscribe = () =>
   rcon.subscribe(config.CHANNEL, (task) => mq.print("Task get", task));
 while (await subscribe().catch((err) => mq.retry(err, rcon)) === null);
 mq.print("listen task channel", config.CHANNEL, "as", name);
 
-rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));
+rcon.on("ready", () => mq.complain("Back: what came meanwhile is lost."));
