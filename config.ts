@@ -148,14 +148,13 @@ export function fail(err: unknown, what = "Redis"): never {
   complain(`Cannot use ${what}: ${cause(err)}${hint(err) ?? ""}`);
   process.exit(1);
 }
-// How final errors begin (not ERR max number of clients), and what may help.
+// How final errors begin, and what may help. hint() is undefined for others.
 const final: [RegExp, string][] = [
   [/^ERR unknown command/, ". Is this Redis too old, a Sentinel or a proxy?"],
   [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
   [/^(ERR (?!max n)|WRONG|NO(AUTH|PERM)|DENIED|CROSSSLOT|this is no)/, ""],
 ];
-const hint = (err: unknown) =>
-  final.find(([start]) => start.test(cause(err)))?.[1]; // undefined: not final
+const hint = (err: unknown) => final.find(([is]) => is.test(cause(err)))?.[1];
 /** An error in a few words. */
 export function cause(err: unknown): string {
   const { code, message } = err as NodeJS.ErrnoException;
@@ -201,8 +200,8 @@ function visible(word: unknown) {
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
     .replace(unsafe, encodeURIComponent); // inspect() leaves some
 }
-/** Aborted by Ctrl-C, SIGTERM, SIGHUP or nodemon's SIGUSR2, to finish the message
- * in hand. The same signal once more ends the script. */
+/** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: finish what is in hand.
+ * The same signal once more ends the script. */
 export function stopGently(): AbortSignal {
   const stop = new AbortController();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"]) {

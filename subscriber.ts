@@ -22,4 +22,4 @@ const subscribe = () =>
 while (await subscribe().catch((err) => mq.retry(err, rcon)) === null);
 mq.print("listen task channel", config.CHANNEL, "as", name);
 
-rcon.on("ready", () => mq.complain("Back: what came meanwhile is lost."));
+rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));

@@ -24,4 +24,4 @@ const subscribe = () => rcon.pSubscribe(patterns, hear);
 while (await subscribe().catch((err) => mq.retry(err, rcon)) === null);
 mq.print("listen task channel", ...patterns, "as", name);
 
-rcon.on("ready", () => mq.complain("Back: what came meanwhile is lost."));
+rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));

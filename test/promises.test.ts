@@ -255,7 +255,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
         async () => await client.publish(e.CHANNEL, "x".repeat(100_000)) === 0,
       );
       subscriber.child.kill("SIGCONT");
-      await subscriber.says("is lost");
+      await subscriber.says("is missed");
       await until(
         "the subscription",
         async () => await client.publish(e.CHANNEL, "again") === 1,
