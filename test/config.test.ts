@@ -1,4 +1,4 @@
-// Settings: their defaults, variables, flags and bad values, on every script.
+// Settings: their defaults, variables, flags and bad values, of the six files.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -12,41 +12,27 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import * as mq from "../config.ts";
-import { atOnce, bare, defaults, exec, found, freePort } from "./tools.ts";
-import { flag, redis, root, script } from "./tools.ts";
+import { testSettings } from "./settings.ts";
+import { atOnce, bare, exec, found, freePort } from "./tools.ts";
+import { redis, root, script } from "./tools.ts";
 
-const consumes = ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS"];
-const streams = ["REDIS_URL", "STREAM", "MQ_GROUP", "FROM"];
-const uses: Record<string, string[]> = {
+const uses = {
   "producer.ts": ["REDIS_URL", "QUEUE"],
-  "consumer.ts": [...consumes, "MQ_NAME"],
-  "extras/reliable-consumer.ts": [...consumes, "LEASE_MS", "MQ_NAME"],
-  "extras/batch-consumer.ts": [...consumes, "BATCH", "MQ_NAME"],
-  "extras/priority-consumer.ts": [...consumes, "MQ_NAME"],
-  "extras/batch-producer.ts": ["REDIS_URL", "QUEUE"],
-  "extras/asker.ts": ["REDIS_URL", "QUEUE", "WAIT_MS"],
-  "extras/answerer.ts": ["REDIS_URL", "QUEUE", "WORK_MS", "MQ_NAME"],
+  "consumer.ts": ["REDIS_URL", "QUEUE", "ORDER", "WORK_MS", "MQ_NAME"],
   "publisher.ts": ["REDIS_URL", "CHANNEL"],
   "subscriber.ts": ["REDIS_URL", "CHANNEL", "MQ_NAME"],
-  "extras/topic-subscriber.ts": ["REDIS_URL", "MQ_NAME"],
   "server.ts": ["REDIS_URL", "QUEUE", "CHANNEL", "MQ_HOST", "PORT"],
-  "extras/stream-producer.ts": ["REDIS_URL", "STREAM"],
-  "extras/stream-consumer.ts": [...streams, "WORK_MS", "BATCH", "MQ_NAME"],
-  "extras/stream-worker.ts": [
-    ...streams,
-    ...["TRIES", "WORK_MS", "LEASE_MS", "MQ_NAME"],
-  ],
-  "extras/redis.ts": ["REDIS_URL"],
-  "extras/start.ts": [...consumes, "CHANNEL", "MQ_HOST", "PORT"],
 };
-// What each kind of setting refuses; a name refuses "" and spaces at its ends.
+// What each kind of setting refuses; extras use mq.text and mq.whole, too.
 const name = ["", " a", "a ", "a\t", "\u3000"];
 const number = ["", "x", "-1", "0x10", "1.5", " 3000", "1e3"];
-const bad: Record<string, string[]> = {
-  REDIS_URL: [
+const { REDIS_URL, QUEUE, CHANNEL, ORDER, WORK_MS, PORT, MQ_HOST, MQ_NAME } =
+  mq;
+const bad = [
+  [REDIS_URL, [
     "",
     "localhost:6379",
     "http://localhost",
@@ -56,93 +42,23 @@ const bad: Record<string, string[]> = {
     "redis://:pa%ss@localhost",
     "redis://localhost/5?db=3",
     "redis://localhost/5#x",
-  ],
-  QUEUE: name,
-  CHANNEL: name,
-  STREAM: name,
-  MQ_GROUP: name,
-  MQ_HOST: name,
-  MQ_NAME: ["", "a b", "消费者"],
-  ORDER: ["", "FIFO", "random"],
-  FROM: ["", "FIRST", "0"],
-  WORK_MS: [...number, "3600001"],
-  LEASE_MS: [...number, "999"],
-  WAIT_MS: [...number, "0"],
-  BATCH: [...number, "0", "10001"],
-  TRIES: [...number, "0", "1001"],
-  PORT: [...number, "65536"],
-};
-// Together they use every setting.
-const checked = new Set([
-  "server.ts",
-  "extras/asker.ts",
-  "extras/reliable-consumer.ts",
-  "extras/stream-worker.ts",
-  "extras/batch-consumer.ts",
-]);
+  ]],
+  [QUEUE, name],
+  [CHANNEL, name],
+  [MQ_HOST, name],
+  [MQ_NAME, ["", "a b", "消费者"]],
+  [ORDER, ["", "FIFO", "random"]],
+  [WORK_MS, [...number, "3600001"]],
+  [PORT, [...number, "65536"]],
+] as const;
 
 describe("settings", { concurrency: atOnce }, () => {
-  for (const [file, names] of Object.entries(uses)) {
-    test(`${file} --help says what it does, its Redis command, and exactly its settings with their defaults`, async (t) => {
-      const help = script(t, file, ["--help"]);
-      assert.equal(await help.status, 0);
-      assert.match(
-        help.out,
-        /^[A-Z][^]+Redis: [^]+Run: [^]+Partner: [^]+Delivery: [^]+--redis-url/,
-      );
-      const takes = /^(producer|publisher|extras\/stream-producer)\.ts$/;
-      assert.equal(help.out.includes("[message …]"), takes.test(file));
-      const said = help.out.matchAll(
-        /^(--\S+) \(or (\w+)\): .+\n +default (.*)/gm,
-      );
-      assert.deepEqual(
-        [...said].map((found) => found.slice(1)),
-        names.map((name) => [
-          flag(name),
-          name,
-          // Both are what they are for this script.
-          name === "MQ_NAME"
-            ? `${basename(file, ".ts")}:${help.child.pid}`
-            : file.includes("stream-consumer") && name === "BATCH"
-            ? "1"
-            : defaults[name],
-        ]),
-      );
-    });
+  testSettings(uses);
 
-    test(`${file} names every bad setting, one line each, shows no value, and ends with status 2`, async (t) => {
-      const isFlag = (i: number) => i % 2 === 0;
-      const value = (name: string) =>
-        name === "REDIS_URL" ? "http://:secret@localhost" : " secret";
-      const wronged = script(
-        t,
-        file,
-        names.filter((_, i) => isFlag(i))
-          .map((name) => `${flag(name)}=${value(name)}`),
-        Object.fromEntries(
-          names.filter((_, i) => !isFlag(i))
-            .map((name) => [name, value(name)]),
-        ),
-      );
-      assert.equal(await wronged.status, 2);
-      assert.equal(wronged.out, "");
-      assert.ok(!wronged.err.includes("secret"), wronged.err);
-      const named = wronged.err.trimEnd().split("\n")
-        .map((line) => line.match(/^--[a-z-]+ \(or ([A-Z_]+)\) must/)?.[1]);
-      assert.deepEqual(named.sort(), [...names].sort());
-    });
-
-    if (!checked.has(file)) continue;
-    test(`${file} refuses what its settings can't be`, async (t) => {
-      // Each start has one bad value of each setting.
-      const most = Math.max(...names.map((name) => bad[name]!.length));
-      for (let i = 0; i < most; i++) {
-        const tried = names.filter((name) => bad[name]![i] !== undefined);
-        const args = tried.map((name) => `${flag(name)}=${bad[name]![i]}`);
-        const refused = script(t, file, args);
-        assert.equal(await refused.status, 2);
-        const lines = refused.err.trimEnd().split("\n");
-        assert.equal(lines.length, tried.length, refused.err);
+  for (const [setting, values] of bad) {
+    test(`${setting.description} can't be ${values.join(", ")}`, () => {
+      for (const value of values) {
+        assert.ok(!setting.safeParse(value).success, value);
       }
     });
   }
