@@ -73,8 +73,10 @@ describe("README", () => {
       // A test's name may be a template: what it fills in, we do not know.
       const escape = (text: string) =>
         text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-      const known = list("test/", ".test.ts").flatMap((file) =>
-        all(read(file), /\btest\(\s*("[^"]+"|`[^`]+`)/g)
+      const tests = readdirSync(join(root, "test"), { recursive: true })
+        .map(String).filter((file) => file.endsWith(".test.ts"));
+      const known = tests.flatMap((file) =>
+        all(read(join("test", file)), /\btest\(\s*("[^"]+"|`[^`]+`)/g)
       ).map((name) => {
         const parts = name.slice(1, -1).split(/\$\{[^}]*\}/).map(escape);
         return new RegExp(`^${parts.join(".+")}$`);
