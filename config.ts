@@ -1,4 +1,4 @@
-// Config: the settings, and what scripts share: connect, errors, print, stop.
+// Config: the settings, and what scripts share. 配置：设置，以及共用的函数。
 //
 //   Articles:  rcon = redis.StrictRedis(host='localhost', db=5)
 //              prodcons_queue = 'task:prodcons:queue'

@@ -1,4 +1,4 @@
-// Consumer (消费者): takes messages off the queue, one by one.
+// Consumer: takes messages off the queue one by one. 消费者：逐条取走消息。
 //
 //   Redis:    BLPOP task:prodcons:queue 1 (second; BRPOP with --order fifo)
 //             https://redis.io/docs/latest/commands/blpop/

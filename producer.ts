@@ -1,4 +1,4 @@
-// Producer (生产者): pushes one random digit, or each message given.
+// Producer: pushes one digit, or each message. 生产者：推入随机数或给出的消息。
 //
 //   Redis:    LPUSH task:prodcons:queue 7
 //             https://redis.io/docs/latest/commands/lpush/

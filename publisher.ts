@@ -1,4 +1,4 @@
-// Publisher (发布者): publishes one random digit, or each message given.
+// Publisher: publishes one digit, or each message. 发布者：发布随机数或消息。
 //
 //   Redis:    PUBLISH task:pubsub:channel 7
 //             https://redis.io/docs/latest/commands/publish/

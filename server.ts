@@ -1,4 +1,4 @@
-// Page (网页): article 2's page; each of its two links sends a random digit.
+// Page: article 2's page; its links send a digit. 网页：点链接，发送随机数。
 //
 //   Redis:    LPUSH task:prodcons:queue 7, PUBLISH task:pubsub:channel 7
 //   Run:      npx tsx server.ts        then open the address that it prints

@@ -1,4 +1,4 @@
-// Subscriber (订阅者): prints what is published while it listens.
+// Subscriber: prints what is published meanwhile. 订阅者：打印此时发布的消息。
 //
 //   Redis:    SUBSCRIBE task:pubsub:channel
 //             https://redis.io/docs/latest/commands/subscribe/
