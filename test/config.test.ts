@@ -226,7 +226,7 @@ describe("settings", { concurrency: atOnce }, () => {
       assert.equal(await help.status, 0);
       assert.match(
         help.out,
-        /^Producer [^]+Delivery: [^]+--queue \(or QUEUE\)/,
+        /^Producer: [^]+Delivery: [^]+--queue \(or QUEUE\)/,
       );
       assert.ok(!help.out.includes("import"), help.out);
       const board = start("extras/board.ts");

@@ -80,7 +80,7 @@ describe("copied", { concurrency: 2 }, () => {
       });
     const help = start("--help");
     assert.equal(await help.status, 0);
-    assert.match(help.out, /^Consumer [^]+Delivery: [^]+--queue \(or QUEUE\)/);
+    assert.match(help.out, /^Consumer: [^]+Delivery: [^]+--queue \(or QUEUE\)/);
     assert.ok(!help.out.includes("import"), help.out);
     const consumer = start();
     await consumer.says("listen task queue");
