@@ -54,7 +54,8 @@ describe("stops", { concurrency: atOnce, skip: posix }, () => {
     test(`as process 1 ${file} ends on a signal within 2 s`, {
       skip: namespaces,
     }, async (t) => {
-      const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+      const all = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+      const signals = file.includes("/") ? all.slice(0, 1) : all;
       await Promise.all(signals.map(async (signal) => {
         const node = [process.execPath, "--import", "tsx", file];
         const as1 = ["--pid", "--fork", "--mount-proc", "--kill-child"];
