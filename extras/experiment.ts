@@ -30,13 +30,13 @@ import * as text from "./experiment-text.ts";
 const { LC_ALL, LC_MESSAGES, LANG } = process.env; // as zh_CN.UTF-8, or C
 const locale = LC_ALL || LC_MESSAGES || LANG ||
   Intl.DateTimeFormat().resolvedOptions().locale;
-const langOf = (word: string) => word.match(/^(en|zh)(?![a-z])/)?.[0] ?? "";
+const langs = z.enum(["en", "zh", "ask"], "must be en or zh");
+const langOf = (word: string) => langs.catch("ask").parse(word.slice(0, 2));
 const { args, PORT, MQ_REDIS_PORT, ...config } = mq.settings({
-  MQ_LANG: z.string().refine(langOf, "must be en or zh").optional()
-    .describe("the language, where your locale has another"),
+  MQ_LANG: langs.default(langOf(locale)).describe("the language"),
   PORT: mq.PORT,
   MQ_REDIS_PORT: mq.whole(0, 65_535).default(0).describe("0: a free one"),
-  MQ_TEXT: mq.text.optional().describe("another text than ours"),
+  MQ_TEXT: z.string().default("").describe("another text than ours"),
 }, "[number] [en|zh]");
 const person = process.stdin.isTTY && process.stdout.isTTY;
 async function ask(question: string) {
@@ -47,15 +47,17 @@ async function ask(question: string) {
   return typed.trim();
 }
 // npm keeps --lang for itself: of `--lang zh` only zh comes here.
-const isLang = (word: string) => word !== "" && word === langOf(word);
+const isLang = (word: string) => word === "en" || word === "zh";
 const [number, more] = args.filter((word) => !isLang(word));
-let lang = args.find(isLang) ?? config.MQ_LANG ?? langOf(locale);
-while (!lang && person) lang = langOf(await ask("English: en   中文: zh   "));
+let lang = args.find(isLang) ?? config.MQ_LANG;
+while (person && lang === "ask") {
+  lang = langOf(await ask("English: en  中文: zh  "));
+}
 const [say, ending] = lang === "zh"
   ? [text.words.zh, ".zh-CN.md"]
   : [text.words.en, ".md"];
 const root = fileURLToPath(new URL("..", import.meta.url));
-const file = config.MQ_TEXT ?? join(root, `extras/experiments${ending}`);
+const file = config.MQ_TEXT || join(root, `extras/experiments${ending}`);
 const all = await readFile(file, "utf8").catch((err) => mq.fail(err, file));
 const experiments = all.replaceAll("\r", "").split(/^## (?=\d)/m).slice(1);
 if (number === undefined) {
@@ -84,8 +86,9 @@ while (hasSteps && by === 0) {
   // A cluster's node also takes the port 10,000 above: that, too, stays below
   // those of outgoing connections, from 32,768.
   const trial = randomInt(4000, 15_000);
-  const ports = ["6379", ...found.match(isPort) ?? []].map(Number);
-  const free = await Promise.all(ports.map((port) => isFree(port + trial)));
+  const ports = new Set(["6379", ...found.match(isPort) ?? []]);
+  const tries = [...ports].map((port) => isFree(Number(port) + trial));
+  const free = await Promise.all(tries);
   if (free.every(Boolean)) by = trial;
 }
 const experiment = found.replace(isPort, (port) => `${Number(port) + by}`);
