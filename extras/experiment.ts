@@ -72,6 +72,10 @@ function end(status: number, line: string): never {
 const found = experiments.find((one) => one.startsWith(`${number}. `));
 if (!found || more) end(2, `${more ?? number}: ${say.unknown}`);
 const hasSteps = /^\d+\. \*\*/m.test(found);
+// Not all need R: what has a --redis-url has a Redis of its own.
+const needsR = /^\d+\. \*\*.*`npx (?!.*--redis-url)/m.test(found);
+// The board draws no streams.
+const isDrawn = needsR && !found.includes("`npx tsx extras/stream-");
 
 // 2. Its own Redis: the ports of the text, moved to where all of them are free.
 const isPort = /\b(63[78]\d|70[01]\d)\b/g;
@@ -179,7 +183,7 @@ async function perform({ line, name, does, waits }: text.Step) {
   const own = terminal(name);
   const act = acts[does];
   const must = async (ready: () => boolean) =>
-    await until(ready) || end(1, `${say.other} ${line}`);
+    await until(ready) || end(1, `${say.other}${line}`);
   await must(() => Boolean(act) === Boolean(own.child));
   show(name, act ? does : `$ ${does}`);
   for (const { names, lines } of waits) {
@@ -214,7 +218,7 @@ async function compare(blocks: text.Block[]) {
   }
   const wrong = differing();
   for (const one of wrong) {
-    console.log(`\n${say.other} ${one.label}\n${one.lines.join("\n")}\n---`);
+    console.log(`\n${say.other}${one.label}\n${one.lines.join("\n")}\n---`);
     console.log(printed(one).join("\n"));
     process.exitCode = 1;
   }
@@ -223,21 +227,20 @@ async function compare(blocks: text.Block[]) {
 }
 
 tell(style("bold", experiment.split("\n")[0]!));
-if (hasSteps) {
-  if (person) tell(`\n${say.who}\n`);
+if (person && hasSteps) tell(`\n${say.who}\n`);
+if (needsR) {
   start("R", "npx tsx extras/redis.ts");
   const redis = terminal("R");
   await until(() => redis.lines.length > 0 || !redis.child);
   if (!/listens/.test(redis.lines[0] ?? "")) process.exit(1);
 }
-// The board draws no streams, and no other Redis than R.
-if (person && hasSteps && !["11", "13", "14"].includes(number)) {
+if (person && isDrawn) {
   const isTaken = PORT !== 0 && !await isFree(PORT);
   start("P", `npx tsx extras/board.ts --port ${isTaken ? 0 : PORT}`);
   const page = terminal("P");
   await until(() => page.lines.length > 0 || !page.child);
   if (isTaken) tell(`\n${PORT} ${say.taken}`);
-  tell(`\n${say.page} ${page.lines[0]?.replace("page at ", "")}`);
+  tell(`\n${say.page}${page.lines[0]?.replace("page at ", "")}`);
 }
 let answers: string[] = []; // to choose from
 let guess = "";
@@ -255,25 +258,24 @@ for (const { part, title, body } of text.partsOf(experiment, say)) {
   if (part === "See" && guess) {
     const right = text.chosen(answers, body.slice(0, 2));
     tell(`${say.said}${guess}${right && `\n${say.was}${right}`}\n`);
+    guess = "";
   }
   tell(text.plain(isPerformed ? text.unseen(body) : body));
   if (part === "Predict") answers = text.answersOf(body);
   if (missing) tell(`\n${missing} ${say.none}`);
-  if (part === "Try" && person && hasSteps) {
+  if (part === "Try" && person && needsR) {
     const set = process.platform === "win32"
       ? `$env:REDIS_URL="${REDIS_URL}"`
       : `export REDIS_URL=${REDIS_URL}`;
-    tell(`\n${say.own} ${set}`);
+    tell(`\n${say.own}${set}`);
   }
   if (part !== "Do") continue;
   const letters = answers.map((one) => one[0]).join(", ");
-  do {
-    const typed = person
-      ? await ask(letters ? `${say.choose} ${letters}: ` : say.ask)
-      : "";
-    guess = answers[0] ? text.chosen(answers, typed) : typed;
-    if (!typed) break;
-  } while (!guess);
+  const question = letters ? say.choose.replace("abc", letters) : say.ask;
+  for (let typed = "?"; person && typed && !guess;) {
+    typed = await ask(question);
+    guess = letters ? text.chosen(answers, typed) : typed;
+  }
   console.log();
   if (isPerformed) { for (const step of steps) await perform(step); }
 }
