@@ -11,12 +11,11 @@ import { createInterface } from "node:readline";
 /** The parts of an experiment, and what experiment.ts says between them. */
 export const words = {
   en: {
+    file: "experiments.md",
     parts: ["Predict", "Do", "See", "Why", "Try", "Answer"],
     list: "npm run experiment 1 performs number 1:",
-    unknown: "no such experiment; npm run experiment lists them (settings: --)",
-    who:
-      "The letter before a line is its terminal: R is Redis, in the others " +
-      "we type for you. You type predictions.",
+    unknown: "no such experiment; npm run experiment lists them",
+    who: "We type, you predict. Letters are terminals; R is Redis.",
     page: "See it move: open this in your browser, beside this terminal: ",
     taken: "is taken, so the page has another port.",
     ask: "Your prediction, in your own words, then Enter: ",
@@ -27,17 +26,16 @@ export const words = {
     was: "It was:   ",
     same: "Every line is as expected.",
     other: "This is not as expected: ",
-    own: "This Redis runs until you end this. To use it, in terminals of " +
-      "your own first: ",
+    own: "Until you end this, your own terminals can use it: REDIS_URL=",
     more: "Enter shows the answer. ",
     end: "Enter ends it. ",
   },
   zh: {
+    file: "experiments.zh-CN.md",
     parts: ["猜一猜", "动手", "看到", "为什么", "试一试", "答案"],
     list: "npm run experiment 1 演示第 1 个实验：",
-    unknown: "没有这个实验；npm run experiment 列出全部（设置写在 -- 后面）",
-    who: "行首的字母表示终端：R 是 Redis，其余的由我们替你输入。" +
-      "你只要输入猜测。",
+    unknown: "没有这个实验；npm run experiment 列出全部",
+    who: "我们输入，你来猜。字母表示终端，R 是 Redis。",
     page: "想看它动起来，就在浏览器里打开这个地址，放在终端旁边：",
     taken: "已被占用，页面换了一个端口。",
     ask: "你猜会怎样？用自己的话说，然后按回车：",
@@ -48,8 +46,7 @@ export const words = {
     was: "实际上：",
     same: "每一行都和预期的一样。",
     other: "和预期的不一样：",
-    own: "这个 Redis 一直开到你结束这里为止。" +
-      "要用它，先在自己的终端里输入：",
+    own: "结束之前，你自己的终端也可以用它：REDIS_URL=",
     more: "按回车看答案。",
     end: "按回车结束。",
   },
@@ -170,6 +167,6 @@ function wordsOf(line: string) {
   );
   return words.join("").replace(/[，。、；：？！）”]|,(?=\S)/g, "$&\0")
     .replace(/[（“]/g, "\0$&") // and neither before 。 nor behind （
-    .replace(/\0+(?=[\p{Pe}\p{Pf}\p{Po}])|(?<=[\p{Ps}\p{Pi}])\0+/gu, "")
+    .replace(/\0+(?=[ \p{Pe}\p{Pf}\p{Po}])|(?<=[\p{Ps}\p{Pi}])\0+/gu, "")
     .split(/\0+|(?<= )(?!\0)/).filter(Boolean);
 }

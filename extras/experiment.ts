@@ -53,11 +53,9 @@ let lang = args.find(isLang) ?? config.MQ_LANG;
 while (person && lang === "ask") {
   lang = langOf(await ask("English: en  中文: zh  "));
 }
-const [say, ending] = lang === "zh"
-  ? [text.words.zh, ".zh-CN.md"]
-  : [text.words.en, ".md"];
+const say = lang === "zh" ? text.words.zh : text.words.en;
 const root = fileURLToPath(new URL("..", import.meta.url));
-const file = config.MQ_TEXT || join(root, `extras/experiments${ending}`);
+const file = config.MQ_TEXT || join(root, "extras", say.file);
 const all = await readFile(file, "utf8").catch((err) => mq.fail(err, file));
 const experiments = all.replaceAll("\r", "").split(/^## (?=\d)/m).slice(1);
 if (number === undefined) {
@@ -133,9 +131,9 @@ function start(name: string, command: string) {
   let [file = "", ...args] = command.match(/"[^"]*"|\S+/g)!
     .map((word) => word.replaceAll('"', ""));
   let cwd = join(folder, name);
-  if (file === "npx") {
-    [file, args[0], cwd] = [process.execPath, "--import=tsx", root];
-  } else mkdirSync(cwd, { recursive: true });
+  mkdirSync(cwd, { recursive: true });
+  const node = [process.execPath, "--import=tsx", root] as const;
+  if (file === "npx") [file, args[0], cwd] = node;
   // The text asks for `export MQ_NAME=A` in terminal A.
   const options = { cwd, env: { ...env, MQ_NAME: name } };
   const child = command.includes(" | ")
@@ -258,26 +256,21 @@ for (const { part, title, body } of text.partsOf(experiment, say)) {
   if (part === "See" && guess) {
     const right = text.chosen(answers, body.slice(0, 2));
     tell(`${say.said}${guess}${right && `\n${say.was}${right}`}\n`);
-    guess = "";
   }
   tell(text.plain(isPerformed ? text.unseen(body) : body));
   if (part === "Predict") answers = text.answersOf(body);
   if (missing) tell(`\n${missing} ${say.none}`);
-  if (part === "Try" && person && needsR) {
-    const set = process.platform === "win32"
-      ? `$env:REDIS_URL="${REDIS_URL}"`
-      : `export REDIS_URL=${REDIS_URL}`;
-    tell(`\n${say.own}${set}`);
-  }
+  if (part === "Try" && person && needsR) tell(`\n${say.own}${REDIS_URL}`);
   if (part !== "Do") continue;
   const letters = answers.map((one) => one[0]).join(", ");
   const question = letters ? say.choose.replace("abc", letters) : say.ask;
+  guess = "";
   for (let typed = "?"; person && typed && !guess;) {
     typed = await ask(question);
     guess = letters ? text.chosen(answers, typed) : typed;
   }
   console.log();
-  if (isPerformed) { for (const step of steps) await perform(step); }
+  for (const step of isPerformed ? steps : []) await perform(step);
 }
 if (person) await ask(say.end);
 process.exit();

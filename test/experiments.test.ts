@@ -1,11 +1,14 @@
-// The experiments do what their text says: extras/experiment.ts performs them.
+// The experiments do what their text says: extras/experiment.ts performs them,
+// and what a learner reads, types and waits for while it does.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createConnection } from "node:net";
+import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
+import { stripVTControlCharacters } from "node:util";
 import {
   atOnce,
   bare,
@@ -21,6 +24,7 @@ import {
   script,
   until,
 } from "./tools.ts";
+import { partsOf, plain, words, wrap } from "../extras/experiment-text.ts";
 
 const file = "extras/experiment.ts";
 const read = (name: string) =>
@@ -49,10 +53,32 @@ test("both languages have the same steps, outputs and answers", () => {
   assert.ok(shape(texts.en).length > 200);
   assert.deepEqual(shape(texts.zh), shape(texts.en));
   assert.deepEqual(blocks(texts.zh), blocks(texts.en));
-  const order = "(Predict(Do)?(See))+(Why)(Try)?";
-  for (const one of all) {
-    const parts = one.match(/(?<=^\*\*)\w+(?=\.\*\*)/gm)!.join("");
-    assert.match(parts, new RegExp(`^${order}$`), one.split("\n")[0]);
+  const parts = (one: string, said = words.en) =>
+    partsOf(one, said).map(({ part }) => part).join("");
+  const inChinese = texts.zh.split(/^## /m).filter((one) => /^\d/.test(one));
+  for (const [i, one] of all.entries()) {
+    assert.match(parts(one), /^(PredictDoSee)+Why(TryAnswer)?$/);
+    assert.equal(parts(inChinese[i]!, words.zh), parts(one));
+  }
+});
+
+test("lines fit a terminal of 60 or 80 columns, where a Chinese character takes two; no word stands alone", () => {
+  const cells = (row: string) =>
+    row.replace(/[\p{sc=Han}\u3000-\u303f\uff00-\uff60]/gu, "__").length;
+  for (const [lang, text] of Object.entries(texts)) {
+    for (const width of [60, 80]) {
+      for (
+        const line of plain(text.replace(/^```.*?^```$/gms, "")).split("\n")
+      ) {
+        const rows = wrap(line, width).split("\n");
+        assert.deepEqual(rows.filter((row) => cells(row) > width), [], lang);
+        if (rows.length < 2) continue;
+        // Nothing is lost but the spaces between rows.
+        const bare = (all: string) => all.replace(/\s/g, "");
+        assert.equal(bare(rows.join("")), bare(line));
+        assert.ok(cells(rows.at(-1)!.trim()) > 5, rows.join("|"));
+      }
+    }
   }
 });
 
@@ -79,6 +105,14 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
           ? "Every line is as expected."
           : "每一行都和预期的一样。";
         assert.equal(out.split(same).length - 1, count);
+        // Nobody has asked for the answer. What is waited for is said first.
+        assert.doesNotMatch(out, /^(Answer|答案)$/m);
+        const waits =
+          /^\w(?:, \w)* (?:waits until it prints: |等到打印出：)(.*)$/gm;
+        for (const { 1: line, index } of out.matchAll(waits)) {
+          const begin = line!.split(/[…,]/)[0]!;
+          assert.ok(out.indexOf(` ${begin}`, index) > index, begin);
+        }
         if (number !== "4") return;
         // … 10.2 s behind the first wait, … 3.6 s behind the second.
         const [alone, three] = [...out.matchAll(/^… ([\d.]+) s$/gm)]
@@ -90,39 +124,137 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
       test(`experiment ${number}, on ${kinds[0]}`, async (t) => {
         const server = await redis(kinds[0]!);
         t.after(() => server.remove());
-        await perform(t, number, ["--port", String(server.port)]);
+        await perform(t, number, ["--redis-port", String(server.port)]);
       });
     }
   }
 
+  const skip = !found("script") && "needs script (util-linux), for a terminal";
+  /** Runs it in a terminal of 60 columns. */
+  function terminal(t: TestContext, words: string, env = {}) {
+    const command = `stty cols 60; ${process.execPath} --import tsx ${file}`;
+    const args = ["-qec", `${command} ${words}`, "/dev/null"];
+    const self = exec(t, "script", args, { env: bare(env) });
+    const type = (line: string) => self.child.stdin.write(`${line}\r`);
+    return Object.assign(self, { type });
+  }
+
   test(
-    "in a terminal it asks, shows the prediction beside what happened, and the board",
-    {
-      skip: !found("script") && "needs script (util-linux), for a terminal",
-    },
+    "in a terminal it shows the prediction beside what happened, the answer when asked for, and waits at the end",
+    { skip },
     async (t) => {
-      const command = `${process.execPath} --import tsx ${file} 1 --lang en`;
-      const terminal = exec(t, "script", ["-qec", command, "/dev/null"]);
-      await terminal.says("Your prediction, then Enter:");
-      const [address] = terminal.out.match(/http:\S+/)!;
-      assert.equal((await fetch(address)).status, 200);
-      terminal.child.stdin.write("d\r"); // no answer: it asks again
-      await terminal.says(/(Your prediction.*){2}/s);
-      terminal.child.stdin.write("c\r");
-      await terminal.says("Every line is as expected.");
-      await terminal.says(
-        /You said: c\) neither\s+It was: +b\) only `?order 1/,
+      const port = await freePort();
+      const learner = terminal(t, `1 en --port ${port}`);
+      await learner.says(
+        "Your prediction (one of a, b, c; or none), then Enter:",
       );
-      assert.equal(await terminal.status, 0);
-      await assert.rejects(fetch(address));
+      const board = `http://127.0.0.1:${port}/`;
+      assert.match(learner.out, new RegExp(`^${board}`, "m"));
+      assert.equal((await fetch(board)).status, 200);
+      learner.type("d"); // no answer: it says again what it takes
+      await learner.says(/(one of a, b, c.*){2}/s);
+      learner.type("ｃ）");
+      await learner.says(/You said: c\) neither\s+It was: +b\) only order 1/);
+      await learner.says("Enter shows the answer.");
+      assert.doesNotMatch(learner.out, /^Answer/m);
+      learner.type("");
+      await learner.says(/^Answer\s+received by 2, and both get news 2/m);
+      await learner.says("Enter ends it.");
+      const rows = stripVTControlCharacters(learner.out).split(/\r*\n/);
+      assert.deepEqual(rows.filter((row) => row.length > 60), []);
+      assert.equal((await fetch(board)).status, 200); // it has not ended
+      learner.type("");
+      assert.equal(await learner.status, 0);
+      await assert.rejects(fetch(board));
     },
   );
+
+  test(
+    "it takes prose where no answers are given, and starts nothing where nothing is done",
+    { skip },
+    async (t) => {
+      const learner = terminal(t, "7 zh");
+      await learner.says("用自己的话说");
+      learner.type("改 Redis 的地址");
+      await learner.says("你猜的：改 Redis 的地址");
+      await learner.says("按回车看答案");
+      assert.doesNotMatch(
+        learner.out,
+        /listens|page at|REDIS_URL=redis:.*localhost/,
+      );
+      learner.type("");
+      await learner.says("按回车结束");
+      learner.type("");
+      assert.equal(await learner.status, 0);
+    },
+  );
+
+  test(
+    "no board is offered for what it does not draw; the page has another port only where its own is taken",
+    { skip },
+    async (t) => {
+      const other = createServer().listen(await freePort(), "127.0.0.1");
+      await once(other, "listening");
+      t.after(() => other.close());
+      const { port } = other.address() as { port: number };
+      for (const number of ["11", "3"]) {
+        const learner = terminal(t, `${number} en --port ${port}`);
+        await learner.says("Your prediction");
+        const isOffered = learner.out.includes("See it move");
+        assert.equal(isOffered, number === "3");
+        assert.equal(learner.out.includes(`${port} is taken`), isOffered);
+        learner.child.stdin.write("\x03"); // Ctrl-C
+        assert.equal(await learner.status, 130);
+      }
+    },
+  );
+
+  test("the language: asked for where the locale has neither, else a word, a flag, or what npm leaves of it", async (t) => {
+    const zh = /^ {2}1\. 没有人在$/m;
+    const run = async (env: Record<string, string>, ...args: string[]) => {
+      const npm = ["run", "-s", "experiment", ...args];
+      const all = { LC_ALL: undefined, LC_MESSAGES: undefined, ...env };
+      const list = exec(t, "npm", npm, { env: bare(all) });
+      assert.equal(await list.status, 0, list.err);
+      return list.out;
+    };
+    const [german, ...chinese] = await Promise.all([
+      run({ LANG: "de_DE.UTF-8" }), // nobody to ask
+      run({ LANG: "zh_CN.UTF-8" }),
+      run({ LANG: "C" }, "zh"),
+      run({ LANG: "C" }, "--lang", "zh"),
+      run({ LANG: "C" }, "--", "--lang", "zh"),
+    ]);
+    assert.match(german!, /^ {2}1\. Nobody is there$/m);
+    for (const out of chinese) assert.match(out, zh);
+    assert.match(await run({}, "--", "--help"), /^--lang \(or MQ_LANG\)/m);
+    if (skip) return;
+    const learner = terminal(t, "", { LC_ALL: "C" });
+    await learner.says("English: en  中文: zh");
+    learner.type("zh");
+    await learner.says(zh);
+    assert.equal(await learner.status, 0);
+  });
+
+  test("what goes wrong before it begins is one line", async (t) => {
+    const other = createServer().listen(await freePort(), "127.0.0.1");
+    await once(other, "listening");
+    t.after(() => other.close());
+    const { port } = other.address() as { port: number };
+    const env = { TMPDIR: join(root, "package.json"), LC_ALL: "C" };
+    const folder = script(t, file, ["1"], env);
+    assert.equal(await folder.status, 1);
+    assert.match(folder.err, /^Cannot use the folder \S+: \w+\n$/);
+    const taken = script(t, file, ["1", "--redis-port", `${port}`]);
+    assert.equal(await taken.status, 1);
+    assert.match(taken.out + taken.err, /^1\. .*\nR Something else has .*\n$/);
+  });
 
   test("Ctrl-C in the middle leaves nothing running", async (t) => {
     const server = await redis(kinds[0]!);
     t.after(() => server.remove());
     const client = await look(t, server.url);
-    const args = ["5", "--port", String(server.port)];
+    const args = ["5", "--redis-port", String(server.port)];
     const experiment = script(t, file, args);
     await experiment.says("A Task get order 1");
     assert.ok((await client.clientList()).length > 1);
@@ -136,7 +268,7 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
 
   test("its own Redis and the board's end with it, also when it is killed by SIGTERM", async (t) => {
     const port = await freePort();
-    const experiment = script(t, file, ["12", "--port", String(port)]);
+    const experiment = script(t, file, ["12", "--redis-port", String(port)]);
     await experiment.says("B Task get 1");
     await experiment.end("SIGTERM");
     const answers = () =>
@@ -187,7 +319,8 @@ describe("as the text says", { concurrency: atOnce * 2 }, () => {
     for (
       const [args, said] of [
         [["99"], "99: no such experiment; npm run experiment lists them"],
-        [["--lang", "fr"], "--lang must be en or zh"],
+        [["1", "fr"], "fr: no such experiment"],
+        [["--lang", "fr"], "--lang (or MQ_LANG) must be en or zh"],
         [["--language", "en"], "Unknown option '--language'"],
       ] as const
     ) {
