@@ -16,7 +16,7 @@ export const words = {
     list: "npm run experiment 1 performs number 1:",
     unknown: "no such experiment; npm run experiment lists them",
     who: "We type, you predict. Letters are terminals; R is Redis.",
-    page: "See it move: open this in your browser, beside this terminal: ",
+    page: "See it move: open this in your browser, beside this terminal:",
     taken: "is taken, so the page has another port.",
     ask: "Your prediction, in your own words, then Enter: ",
     choose: "Your prediction (one of abc; or none), then Enter: ",

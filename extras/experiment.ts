@@ -41,9 +41,10 @@ const { args, PORT, MQ_REDIS_PORT, ...config } = mq.settings({
 const person = process.stdin.isTTY && process.stdout.isTTY;
 async function ask(question: string) {
   const rl = createInterface(process.stdin, process.stdout);
-  rl.on("SIGINT", () => process.exit(130)).on("close", () => process.exit());
+  const leave = () => process.exit(); // Ctrl-D
+  rl.on("SIGINT", () => process.exit(130)).on("close", leave);
   const typed = await rl.question(`\n${question}`);
-  rl.removeAllListeners("close").close();
+  rl.off("close", leave).close();
   return typed.trim();
 }
 // npm keeps --lang for itself: of `--lang zh` only zh comes here.
@@ -132,7 +133,7 @@ function start(name: string, command: string) {
     .map((word) => word.replaceAll('"', ""));
   let cwd = join(folder, name);
   mkdirSync(cwd, { recursive: true });
-  const node = [process.execPath, "--import=tsx", root] as const;
+  const node = [process.execPath, "--import=tsx/esm", root] as const;
   if (file === "npx") [file, args[0], cwd] = node;
   // The text asks for `export MQ_NAME=A` in terminal A.
   const options = { cwd, env: { ...env, MQ_NAME: name } };
@@ -238,7 +239,7 @@ if (person && isDrawn) {
   const page = terminal("P");
   await until(() => page.lines.length > 0 || !page.child);
   if (isTaken) tell(`\n${PORT} ${say.taken}`);
-  tell(`\n${say.page}${page.lines[0]?.replace("page at ", "")}`);
+  tell(`\n${say.page}\n${page.lines[0]?.replace("page at ", "")}`);
 }
 let answers: string[] = []; // to choose from
 let guess = "";
