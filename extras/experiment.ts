@@ -113,7 +113,7 @@ process.on("exit", () => {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.on(signal, () => process.exit(130));
 }
-type Style = Parameters<typeof util.styleText>[0]; // which Node 20.0 has not
+type Style = Parameters<typeof util.styleText>[0]; // which Node 20.11 has not
 const style = (how: Style, line: string) =>
   person && util.styleText ? util.styleText(how, line) : line;
 const width = Math.min(process.stdout.columns || Infinity, 100);
@@ -261,7 +261,9 @@ for (const { part, title, body } of text.partsOf(experiment, say)) {
   tell(text.plain(isPerformed ? text.unseen(body) : body));
   if (part === "Predict") answers = text.answersOf(body);
   if (missing) tell(`\n${missing} ${say.none}`);
-  if (part === "Try" && person && needsR) tell(`\n${say.own}${REDIS_URL}`);
+  if (part === "Try" && person && needsR) {
+    tell(`\n${say.own}\nREDIS_URL=${REDIS_URL}`);
+  }
   if (part !== "Do") continue;
   const letters = answers.map((one) => one[0]).join(", ");
   const question = letters ? say.choose.replace("abc", letters) : say.ask;
