@@ -200,7 +200,7 @@ async function perform({ line, name, does, waits }: text.Step) {
     await must(() => names.some((name) => hasPrinted(terminal(name), lines)));
     console.log(`… ${((Date.now() - begin) / 1000).toFixed(1)} s`);
   }
-  if (person) await sleep(1200);
+  if (person) await sleep(2000); // for a look at the page
 }
 /** Waits for what the text shows, ends all but Redis and the page, compares. */
 async function compare(blocks: text.Block[]) {
@@ -241,6 +241,7 @@ if (person && isDrawn) {
   if (isTaken) tell(`\n${PORT} ${say.taken}`);
   tell(`\n${say.page}\n${page.lines[0]?.replace("page at ", "")}`);
 }
+const either = new Intl.ListFormat(lang, { type: "disjunction" });
 let answers: string[] = []; // to choose from
 let guess = "";
 let isPerformed = false;
@@ -265,7 +266,7 @@ for (const { part, title, body } of text.partsOf(experiment, say)) {
     tell(`\n${say.own}\nREDIS_URL=${REDIS_URL}`);
   }
   if (part !== "Do") continue;
-  const letters = answers.map((one) => one[0]).join(", ");
+  const letters = either.format(answers.map((one) => one[0]!)); // a, b, or c
   const question = letters ? say.choose.replace("abc", letters) : say.ask;
   guess = "";
   for (let typed = "?"; person && typed && !guess;) {
