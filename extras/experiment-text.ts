@@ -114,13 +114,13 @@ export function fits(wanted: string, line: string) {
   const pattern = wanted.replace(/\W/g, "\\$&").replaceAll("\\…", ".*");
   return RegExp(`^${pattern}$`, "s").test(line);
 }
-/** Whether they have printed what the block says: one alone in this order. */
-export function isAsSaid({ names, lines }: Block, printed: string[]) {
+/** Whether this was printed: in this order, if the label is one letter. */
+export function isAsSaid({ label, lines }: Block, printed: string[]) {
   const left = [...printed];
   const isNext = (line: string) => {
     const at = left.findIndex((one) => fits(line, one));
     left.splice(at, 1);
-    return names.length === 1 ? at === 0 : at >= 0;
+    return label.length === 1 ? at === 0 : at >= 0;
   };
   return printed.length === lines.length && lines.every(isNext);
 }
