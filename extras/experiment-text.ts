@@ -72,12 +72,8 @@ export function chosen(answers: string[], typed: string) {
 }
 
 /** What is done in which terminal, and what is waited for then. */
-export type Step = {
-  line: string;
-  name: string;
-  does: string;
-  waits: { names: string[]; lines: string[] }[];
-};
+type Wait = { names: string[]; lines: string[] };
+export type Step = Record<"line" | "name" | "does", string> & { waits: Wait[] };
 export function stepsOf(body: string) {
   const steps: Step[] = [];
   for (const line of body.match(/^\d+\. .*/gm) ?? []) {
