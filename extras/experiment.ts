@@ -127,7 +127,7 @@ function show(name: string, line: string) {
 
 // What says that a program which goes on is ready for the next step.
 const isReady =
-  /^listen |\blistens at |^Waiting for |Ready to accept|Enter kills/;
+  /^listen |\blistens at |^page at |^Waiting for |Ready to accept|Enter kills/;
 function start(name: string, command: string) {
   let [file = "", ...args] = command.match(/"[^"]*"|\S+/g)!
     .map((word) => word.replaceAll('"', ""));
@@ -200,7 +200,6 @@ async function perform({ line, name, does, waits }: text.Step) {
     await must(() => names.some((name) => hasPrinted(terminal(name), lines)));
     console.log(`… ${((Date.now() - begin) / 1000).toFixed(1)} s`);
   }
-  if (person) await sleep(2000); // for a look at the page
 }
 /** Waits for what the text shows, ends all but Redis and the page, compares. */
 async function compare(blocks: text.Block[]) {
@@ -227,19 +226,14 @@ async function compare(blocks: text.Block[]) {
 
 tell(style("bold", experiment.split("\n")[0]!));
 if (person && hasSteps) tell(`\n${say.who}\n`);
-if (needsR) {
-  start("R", "npx tsx extras/redis.ts");
-  const redis = terminal("R");
-  await until(() => redis.lines.length > 0 || !redis.child);
-  if (!/listens/.test(redis.lines[0] ?? "")) process.exit(1);
-}
+const run = (name: string, does: string) =>
+  perform({ line: does, name, does, waits: [] });
+if (needsR) await run("R", "npx tsx extras/redis.ts");
+if (needsR && !/listens/.test(`${terminal("R").lines}`)) process.exit(1);
 if (person && isDrawn) {
   const isTaken = PORT !== 0 && !await isFree(PORT);
-  start("P", `npx tsx extras/board.ts --port ${isTaken ? 0 : PORT}`);
-  const page = terminal("P");
-  await until(() => page.lines.length > 0 || !page.child);
-  if (isTaken) tell(`\n${PORT} ${say.taken}`);
-  tell(`\n${say.page}\n${page.lines[0]?.replace("page at ", "")}`);
+  tell(`\n${isTaken ? `${PORT} ${say.taken}\n` : ""}${say.page}`);
+  await run("P", `npx tsx extras/board.ts --port ${isTaken ? 0 : PORT}`);
 }
 const either = new Intl.ListFormat(lang, { type: "disjunction" });
 let answers: string[] = []; // to choose from
@@ -274,7 +268,10 @@ for (const { part, title, body } of text.partsOf(experiment, say)) {
     guess = letters ? text.chosen(answers, typed) : typed;
   }
   console.log();
-  for (const step of isPerformed ? steps : []) await perform(step);
+  for (const step of isPerformed ? steps : []) {
+    await perform(step);
+    if (person) await sleep(2000); // for a look at the page
+  }
 }
 if (person) await ask(say.end);
 process.exit();

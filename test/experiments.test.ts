@@ -163,7 +163,7 @@ describe("as the text says", { concurrency: atOnce * 3 }, () => {
         "Your prediction (a, b, or c; or none), then Enter:",
       );
       const board = `http://127.0.0.1:${port}/`;
-      assert.match(learner.out, new RegExp(`^${board}\r`, "m"));
+      assert.match(learner.out, new RegExp(`page at ${board}\r`));
       assert.equal((await fetch(board)).status, 200);
       learner.type("d"); // no answer: it says again what it takes
       await learner.says(/(a, b, or c.*){2}/s);
@@ -279,7 +279,10 @@ describe("as the text says", { concurrency: atOnce * 3 }, () => {
     assert.match(folder.err, /^Cannot use the folder \S+: \w+\n$/);
     const taken = script(t, file, ["1", "--redis-port", `${port}`]);
     assert.equal(await taken.status, 1);
-    assert.match(taken.out + taken.err, /^1\. .*\nR Something else has .*\n$/);
+    assert.match(
+      taken.out + taken.err,
+      /^1\. .*\nR \$ .*\nR Something else has .*\n$/,
+    );
   });
 
   test("Ctrl-C in the middle leaves nothing running", async (t) => {
