@@ -59,6 +59,9 @@ test("both languages have the same steps, outputs and answers", () => {
   for (const [i, one] of all.entries()) {
     assert.match(parts(one), /^(PredictDoSee)+Why(TryAnswer)?$/);
     assert.equal(parts(inChinese[i]!, words.zh), parts(one));
+    for (const text of [one, inChinese[i]!]) { // who acknowledges, says how
+      assert.equal(text.includes("XACK"), text.startsWith("11. "));
+    }
   }
 });
 
