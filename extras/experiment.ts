@@ -84,15 +84,14 @@ async function isFree(port: number) {
   trial.close();
   return free;
 }
-let by = MQ_REDIS_PORT && MQ_REDIS_PORT - 6379;
-while (hasSteps && by === 0) {
+let by = MQ_REDIS_PORT > 0 ? MQ_REDIS_PORT - 6379 : 0;
+for (let isFound = MQ_REDIS_PORT > 0 || !hasSteps; !isFound;) {
   // A cluster's node also takes the port 10,000 above: that, too, stays below
   // those of outgoing connections, from 32,768.
-  const trial = randomInt(4000, 15_000);
+  by = randomInt(4000, 15_000);
   const ports = new Set(["6379", ...found.match(isPort) ?? []]);
-  const tries = [...ports].map((port) => isFree(Number(port) + trial));
-  const free = await Promise.all(tries);
-  if (free.every(Boolean)) by = trial;
+  const tries = [...ports].map((port) => isFree(Number(port) + by));
+  isFound = (await Promise.all(tries)).every(Boolean);
 }
 const experiment = found.replace(isPort, (port) => `${Number(port) + by}`);
 const REDIS_URL = `redis://localhost:${6379 + by}/5`;
