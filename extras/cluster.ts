@@ -9,6 +9,7 @@
 //   Delivery: for learning: its files go when it ends.
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -135,7 +136,9 @@ await mq.print(
 // 3. Enter.
 for await (const _ of createInterface({ input: process.stdin })) {
   const { master } = await ask();
-  nodes.get(master!)!.kill("SIGKILL");
+  const dying = nodes.get(master!)!;
+  dying.kill("SIGKILL");
+  await once(dying, "exit"); // or ask() might ask it, without end
   const since = performance.now();
   await mq.print(`killed port ${master}`);
   do {

@@ -30,9 +30,9 @@ const languages = {
 };
 
 /** Scripts that carry no message of their own. */
-const tools = ["start", "experiment", "valkey-patch"].map((name) =>
-  `extras/${name}.ts`
-);
+const tools = ["start", "experiment", "experiment-text", "valkey-patch"].map((
+  name,
+) => `extras/${name}.ts`);
 
 describe("README", () => {
   for (const [language, files] of Object.entries(languages)) {
