@@ -1,7 +1,8 @@
-// Answerer: takes questions off the queue, answers each in a list of its own.
+// Answerer (应答者): takes questions off the queue, answers each in a list of its
+// own. 从队列取出问题，把回答放进各自的列表。
 //
 //   Redis:    BRPOP task:prodcons:queue 1, then at once
-//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC
+//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC (2.0)
 //   Run:      npx tsx extras/answerer.ts    Ctrl-C ends it; start several
 //   Partner:  npx tsx extras/asker.ts hello    in another terminal
 //   Delivery: at most once: each question goes to one answerer; a crash loses
