@@ -10,6 +10,7 @@
 //             such an answer goes by itself after a minute.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { MultiErrorReply } from "redis";
 import * as mq from "../config.ts";
 
 const { REDIS_URL, QUEUE, WORK_MS, MQ_NAME } = mq;
@@ -17,7 +18,9 @@ const config = mq.settings({ REDIS_URL, QUEUE, WORK_MS, MQ_NAME });
 const name = config.MQ_NAME;
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
-const retry = (err: unknown) => mq.retry(err, rcon);
+// Of a MULTI the command that failed says why.
+const retry = (err: unknown) =>
+  mq.retry(err instanceof MultiErrorReply ? [...err.errors()][0] : err, rcon);
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {

@@ -40,8 +40,10 @@ async function live() {
   for (let trouble = Date.now();;) {
     const now = Date.now();
     try {
-      await keeper.multi().zAdd(takers, { score: now, value: id })
-        .pSetEx(`${hand(id)}:lease`, lease, "").exec();
+      await Promise.all([
+        keeper.zAdd(takers, { score: now, value: id }),
+        keeper.pSetEx(`${hand(id)}:lease`, lease, ""),
+      ]);
       renewed = now;
       const others = await keeper.zRangeWithScores(takers, 0, -1);
       // Redis is perhaps back just now: the living renew first.
