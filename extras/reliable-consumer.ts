@@ -36,8 +36,9 @@ async function putBack(id: string) { // to be the next in the queue
 // A lease says that we live: a key that goes by itself unless it is renewed.
 const lease = Math.ceil(config.LEASE_MS / 2);
 let renewed = 0;
+let ended = false;
 async function live() {
-  for (let trouble = Date.now();;) {
+  for (let trouble = Date.now(); !ended;) {
     const now = Date.now();
     try {
       await Promise.all([
@@ -107,6 +108,7 @@ while (!stop.aborted) {
   removed = remove(task); // not awaited: it travels with the next BLMOVE
 }
 await removed;
+ended = true;
 // All was answered: our list is empty, and stays so. Nobody need look there.
 if (!hadTrouble) await keeper.zRem(takers, id).catch(() => {});
 process.exit();
