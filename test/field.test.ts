@@ -753,8 +753,14 @@ describe("what is no Redis, or another one", { concurrency: atOnce }, () => {
       ];
       writeFileSync(file, pool.join("\n") + "\n");
       const stats = ["-s", String(await freePort()), "-a", "127.0.0.1"];
-      const proxy = exec(t, "nutcracker", ["-c", file, ...stats]);
-      await proxy.says("listening");
+      exec(t, "nutcracker", ["-c", file, ...stats]);
+      const isUp = () =>
+        new Promise<boolean>((tried) => {
+          const socket = dial(port, "127.0.0.1", () => tried(true));
+          socket.on("connect", () => socket.destroy());
+          socket.on("error", () => tried(false));
+        });
+      await until("its port", isUp);
       const url = `redis://127.0.0.1:${port}`;
       const { status, err } = await ends(t, "producer.ts", url);
       assert.equal(status, 1);
