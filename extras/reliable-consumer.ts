@@ -19,13 +19,12 @@ const LEASE_MS = mq.whole(1000, 3_600_000).default(10_000)
   .describe("when another takes up what a crashed one had in hand, in ms");
 const shape = { REDIS_URL, QUEUE, ORDER, WORK_MS, LEASE_MS, MQ_NAME };
 const config = mq.settings(shape);
-const name = config.MQ_NAME;
-const options = { wait: true, name };
+const options = { wait: true, name: config.MQ_NAME };
 const rcon = await mq.connect(config.REDIS_URL, options);
 const keeper = await mq.connect(config.REDIS_URL, options); // while rcon waits
 const stop = mq.stopGently();
 
-const id = `${name}/${randomBytes(4).toString("hex")}`;
+const id = `${config.MQ_NAME}/${randomBytes(4).toString("hex")}`;
 const takers = `${config.QUEUE}:takers`; // all ids, by their last sign of life
 const hand = (id: string) => `${config.QUEUE}:inhand:${id}`;
 const side = config.ORDER === "lifo" ? "LEFT" : "RIGHT";
@@ -38,20 +37,19 @@ const lease = Math.ceil(config.LEASE_MS / 2);
 let renewed = 0;
 let ended = false;
 async function live() {
-  for (let trouble = Date.now(); !ended;) {
+  for (let trouble = performance.now(); !ended;) {
     const now = Date.now();
     try {
-      await Promise.all([
-        keeper.zAdd(takers, { score: now, value: id }),
-        keeper.pSetEx(`${hand(id)}:lease`, lease, ""),
-      ]);
+      await keeper.zAdd(takers, { score: now, value: id });
+      await keeper.pSetEx(`${hand(id)}:lease`, lease, "");
       renewed = now;
       const others = await keeper.zRangeWithScores(takers, 0, -1);
-      // Redis is perhaps back just now: the living renew first.
-      if (now > trouble + lease) await Promise.all(others.map(takeUp));
+      // Is Redis back just now? The living renew first.
+      const isCalm = performance.now() > trouble + lease;
+      if (isCalm) await Promise.all(others.map(takeUp));
       await sleep(lease / 2);
     } catch (err) {
-      trouble = Date.now();
+      trouble = performance.now();
       await mq.retry(err, keeper);
     }
   }
@@ -77,7 +75,7 @@ let looked = 0;
 async function take() {
   // At first, and after having been frozen: nobody may know us (any more).
   if (Date.now() > renewed + lease) return await sleep(10, null);
-  if (looked < renewed) {
+  if (looked !== renewed) {
     await removed;
     looked = renewed;
     await putBack(id); // what a lost reply has left in our list
@@ -87,12 +85,11 @@ async function take() {
 let hadTrouble = false;
 rcon.once("error", () => hadTrouble = true);
 
+// A full Redis deletes by its policy.
 const memory = await keeper.info("memory").catch(() => "");
-const policy = memory.match(/maxmemory_policy:(\S+)/)?.[1] ?? "noeviction";
-if (policy !== "noeviction") {
-  mq.complain(`When Redis is full it deletes queues and leases: ${policy}.`);
-}
-mq.print("listen task queue", config.QUEUE, "as", name);
+const policy = memory.match(/maxmemory_policy:(?!noeviction)(\S+)/)?.[1];
+if (policy) mq.complain(`A full Redis deletes queues and leases: ${policy}`);
+mq.print("listen task queue", config.QUEUE, "as", config.MQ_NAME);
 
 while (!stop.aborted) {
   const task = await take().catch((err) => mq.retry(err, rcon));

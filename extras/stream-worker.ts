@@ -37,12 +37,10 @@ const { STREAM: stream, MQ_GROUP: group, MQ_NAME: name } = config;
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 
-// A full Redis deletes by its policy, a stream with all that is in it.
+// A full Redis deletes by its policy.
 const memory = await rcon.info("memory").catch(() => "");
-const policy = memory.match(/maxmemory_policy:(\S+)/)?.[1] ?? "noeviction";
-if (policy !== "noeviction") {
-  mq.complain(`When Redis is full it deletes streams: ${policy}.`);
-}
+const policy = memory.match(/maxmemory_policy:(?!noeviction)(\S+)/)?.[1];
+if (policy) mq.complain(`A full Redis deletes whole streams: ${policy}`);
 
 // As in stream-consumer.ts.
 const create = (from: string) =>

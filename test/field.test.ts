@@ -275,7 +275,7 @@ describe("a Redis that deletes or refuses", {
         const one = script(t, file, [], { REDIS_URL: server.url });
         await one.says("listen");
         const line = new RegExp(
-          `^When Redis is full it deletes .*${policy}.\n$`,
+          `^A full Redis deletes .*${policy}\n$`,
         );
         if (policy === "noeviction") assert.equal(one.err, "");
         else await until("its line", () => line.test(one.err));
