@@ -35,19 +35,17 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
 let number = 0;
 async function pushLines(lines: string[]) {
   const messages: string[] = [];
-  let isText = true;
   for (const line of lines) {
     number++;
     try {
       const text = decoder.decode(Buffer.from(line, "latin1"));
       messages.push(text.replace(/\r$/, ""));
     } catch {
-      isText = false;
-      break;
+      await push(messages);
+      mq.fail(Error("it is not UTF-8"), `line ${number} of the input`);
     }
   }
   await push(messages);
-  if (!isText) mq.fail(Error("it is not UTF-8"), `line ${number} of the input`);
 }
 
 // The next piece is read when this one is pushed, so the memory stays flat.
