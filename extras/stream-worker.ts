@@ -31,8 +31,8 @@ const TRIES = mq.whole(1, 1000).default(3)
   .describe("tries until it is a dead letter");
 const LEASE_MS = mq.whole(1000, 3_600_000).default(10_000)
   .describe("when another takes up what a crashed one had in hand, in ms");
-const groups = { STREAM, MQ_GROUP, FROM, TRIES, LEASE_MS };
-const config = mq.settings({ REDIS_URL, ...groups, WORK_MS, MQ_NAME });
+const all = { REDIS_URL, STREAM, MQ_GROUP, FROM, TRIES, WORK_MS, LEASE_MS };
+const config = mq.settings({ ...all, MQ_NAME });
 const { STREAM: stream, MQ_GROUP: group, MQ_NAME: name } = config;
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
