@@ -580,7 +580,32 @@ describe("a Redis that is older", {
     await core(t, server.url);
   });
 
-  const tooOld: [string, string, string?][] = [
+  test("the extras that need no more run on Redis 3.2", async (t) => {
+    const server = await redis("redis-server");
+    t.after(() => server.remove());
+    const { url, refused } = await older(t, server, "3.2.0");
+    const e = { REDIS_URL: url };
+    const [priority, answerer, topics] = [
+      ["priority-consumer"],
+      ["answerer", "--queue", "questions"],
+      ["topic-subscriber", "news.*"],
+    ].map(([name, ...args]) => script(t, `extras/${name}.ts`, args, e));
+    for (const one of [priority, answerer, topics]) await one!.says("listen");
+    const batch = script(t, "extras/batch-producer.ts", [], e);
+    batch.child.stdin.end("1\n2\n");
+    assert.equal(await batch.status, 0);
+    const client = await look(t, server.url);
+    await client.lPush("questions", "id hello");
+    await client.publish("news.a", "3");
+    await priority!.says("Task get 1");
+    await answerer!.says("Task done hello");
+    await topics!.says("Task get news.a -- 3");
+    const all = [priority, answerer, topics, batch];
+    assert.equal(all.map((one) => one!.err).join(""), "");
+    assert.deepEqual([...refused], []);
+  });
+
+  const tooOld: [string, string][] = [
     ["producer.ts", "CLIENT"],
     [reliable, "BLMOVE"],
     [reliable, "LMOVE"],
