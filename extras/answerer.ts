@@ -1,7 +1,8 @@
-// Answerer: takes questions off the queue, answers each in a list of its own.
+// Answerer (应答者): takes questions off the queue, answers each in a list of its
+// own. 从队列取出问题，把回答放进各自的列表。
 //
 //   Redis:    BRPOP task:prodcons:queue 1, then at once
-//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC
+//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC (2.0)
 //   Run:      npx tsx extras/answerer.ts    Ctrl-C ends it; start several
 //   Partner:  npx tsx extras/asker.ts hello    in another terminal
 //   Delivery: at most once: each question goes to one answerer; a crash loses
@@ -9,6 +10,7 @@
 //             such an answer goes by itself after a minute.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { MultiErrorReply } from "redis";
 import * as mq from "../config.ts";
 
 const { REDIS_URL, QUEUE, WORK_MS, MQ_NAME } = mq;
@@ -16,7 +18,9 @@ const config = mq.settings({ REDIS_URL, QUEUE, WORK_MS, MQ_NAME });
 const name = config.MQ_NAME;
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
-const retry = (err: unknown) => mq.retry(err, rcon);
+// Of a MULTI the command that failed says why.
+const retry = (err: unknown) =>
+  mq.retry(err instanceof MultiErrorReply ? [...err.errors()][0] : err, rcon);
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {

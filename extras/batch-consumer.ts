@@ -1,4 +1,5 @@
-// Batch consumer: consumer.ts, but it takes up to BATCH messages a round trip.
+// Batch consumer (批量消费者): consumer.ts, but it takes up to BATCH messages a
+// round trip. 一次往返取出多条消息。
 //
 //   Redis:    BLMPOP 1 1 task:prodcons:queue LEFT COUNT 64    Redis 7.0
 //             https://redis.io/docs/latest/commands/blmpop/

@@ -1,6 +1,7 @@
-// Priority consumer: what is urgent first, then the queue.
+// Priority consumer (优先级消费者): what is urgent first, then the queue.
+// 先取紧急的消息，再取普通的。
 //
-//   Redis:    BLPOP task:prodcons:queue:urgent task:prodcons:queue 1
+//   Redis:    BLPOP task:prodcons:queue:urgent task:prodcons:queue 1 (2.0)
 //             https://redis.io/docs/latest/commands/blpop/
 //   Run:      npx tsx extras/priority-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts --queue task:prodcons:queue:urgent fire

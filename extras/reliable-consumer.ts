@@ -1,86 +1,100 @@
-// Reliable consumer: what it has in hand stays in Redis until it is done.
+// Reliable consumer (可靠消费者): what it has in hand stays in Redis until done.
+// 处理完之前，消息一直留在 Redis 里：消费者崩溃，消息也不会丢。
 //
 //   Redis:    BLMOVE task:prodcons:queue task:prodcons:queue:inhand:ID, LREM
-//             https://redis.io/docs/latest/commands/blmove/
+//             https://redis.io/docs/latest/commands/blmove/    Redis 6.2
 //   Run:      npx tsx extras/reliable-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts    and more consumers, of every kind
-//   Delivery: at least once: a crash loses nothing. Another one takes the
-//             message up within LEASE_MS, so it can be printed twice. Work that
-//             must not be done twice has to notice that itself.
+//   Delivery: at least once: a crash loses nothing. Another one puts the message
+//             back within LEASE_MS, so it can be printed twice. Work that must
+//             not be done twice has to notice that itself.
 
-import { randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { RESP_TYPES } from "redis";
+import { ErrorReply, RESP_TYPES } from "redis";
 import * as mq from "../config.ts";
 
-const { REDIS_URL, QUEUE: Q, ORDER, WORK_MS, MQ_NAME } = mq;
-const lease = mq.whole(1000, 3_600_000).default(10_000)
+const { REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME } = mq;
+const LEASE_MS = mq.whole(1000, 3_600_000).default(10_000)
   .describe("when another takes up what a crashed one had in hand, in ms");
-const config = mq.settings(
-  { REDIS_URL, QUEUE: Q, ORDER, WORK_MS, LEASE_MS: lease, MQ_NAME },
-);
-const { QUEUE, LEASE_MS, MQ_NAME: name } = config;
-const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
-const keeper = await mq.connect(config.REDIS_URL, { wait: true, name }); // rcon is busy waiting
+const shape = { REDIS_URL, QUEUE, ORDER, WORK_MS, LEASE_MS, MQ_NAME };
+const config = mq.settings(shape);
+const options = { wait: true, name: config.MQ_NAME };
+const rcon = await mq.connect(config.REDIS_URL, options);
+const keeper = await mq.connect(config.REDIS_URL, options); // while rcon waits
 const stop = mq.stopGently();
+
+const id = `${config.MQ_NAME}/${randomBytes(4).toString("hex")}`;
+const takers = `${config.QUEUE}:takers`; // all ids, by their last sign of life
+const hand = (id: string) => `${config.QUEUE}:inhand:${id}`;
+const side = config.ORDER === "lifo" ? "LEFT" : "RIGHT";
+async function putBack(id: string) { // to be the next in the queue
+  while (await keeper.lMove(hand(id), config.QUEUE, "LEFT", side));
+}
+
+// A lease says that we live: a key that goes by itself unless it is renewed.
+const lease = Math.ceil(config.LEASE_MS / 2);
+let renewed = 0;
+let ended = false;
+async function live() {
+  for (let trouble = performance.now(); !ended;) {
+    const now = Date.now();
+    try {
+      await keeper.zAdd(takers, { score: now, value: id });
+      await keeper.pSetEx(`${hand(id)}:lease`, lease, "");
+      renewed = now;
+      const others = await keeper.zRangeWithScores(takers, 0, -1);
+      // Is Redis back just now? The living renew first.
+      const isCalm = performance.now() > trouble + lease;
+      if (isCalm) await Promise.all(others.map(takeUp));
+      await sleep(lease / 2);
+    } catch (err) {
+      trouble = performance.now();
+      await mq.retry(err, keeper);
+    }
+  }
+}
+async function takeUp({ value, score }: { value: string; score: number }) {
+  if (value === id || await keeper.exists(`${hand(value)}:lease`)) return;
+  await putBack(value);
+  // Its last BLMOVE may still come: TCP tries for up to half an hour.
+  if (Date.now() > score + 3_600_000) await keeper.zRem(takers, value);
+}
+live();
 
 // LREM has to find the very bytes, also of a text that is not UTF-8.
 const bytes = rcon.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
-const side = config.ORDER === "lifo" ? "LEFT" : "RIGHT";
-const id = randomUUID();
-const everybody = `${QUEUE}:inhand`; // the ids of all reliable consumers
-const mine = `${QUEUE}:inhand:${id}`;
-let mayHold = false; // whether our list may hold more than what we work on
-
-// A lease says that we live: a key that goes by itself unless it is renewed.
-let connected = performance.now(); // when Redis came back, or took renewals
-let renewed = -Infinity;
-async function keep() {
-  await keeper.multi().sAdd(everybody, id)
-    .set(`${mine}:lease`, "alive", {
-      expiration: { type: "PX", value: Math.ceil(LEASE_MS / 2) },
-    }).exec();
-  renewed = performance.now();
-  mayHold = true; // also what a lost reply has left in our list
-
-  // Just connected, perhaps because Redis was away: the living renew first.
-  if (performance.now() - connected < LEASE_MS / 2) return;
-  for (const other of await keeper.sMembers(everybody)) {
-    const list = `${QUEUE}:inhand:${other}`;
-    if (other === id || await keeper.exists(`${list}:lease`)) continue;
-    // It is dead. What it had in hand is ours now.
-    while (await keeper.lMove(list, mine, "LEFT", "RIGHT")) mayHold = true;
-    await keeper.sRem(everybody, other);
-    // Only frozen, and awake again?
-    const alive = await keeper.exists(`${list}:lease`);
-    if (alive) await keeper.sAdd(everybody, other);
-  }
-}
-const renew = () =>
-  keep().catch((err) => {
-    connected = performance.now(); // nobody else can renew, either
-    return mq.retry(err, keeper);
+const remove = (task: Buffer): Promise<unknown> =>
+  bytes.lRem(hand(id), 1, task).catch(async (err) => {
+    await mq.retry(err, rcon);
+    // Refused, it is sent again; or what is finished would come again.
+    if (err instanceof ErrorReply && !stop.aborted) await remove(task);
   });
-keeper.on("ready", () => {
-  connected = performance.now();
-  renew();
-});
-setInterval(renew, LEASE_MS / 4);
-mq.print("listen task queue", QUEUE, "as", name);
-
 let removed: Promise<unknown> | undefined;
-while (!stop.aborted) {
-  // At first, and after having been frozen: nobody knows us (any more).
-  if (performance.now() > renewed + LEASE_MS / 2) await renew();
+let looked = 0;
+async function take() {
+  // At first, and after having been frozen: nobody may know us (any more).
+  if (Date.now() > renewed + lease) return await sleep(10, null);
+  if (looked !== renewed) {
+    await removed;
+    looked = renewed;
+    await putBack(id); // what a lost reply has left in our list
+  }
+  return await bytes.blMove(config.QUEUE, hand(id), side, "LEFT", 1);
+}
+let hadTrouble = false;
+rcon.once("error", () => hadTrouble = true);
 
-  const again: boolean = mayHold;
-  mayHold = false; // before the reply, since keep() may set it meanwhile
-  const taken: Promise<Buffer | null> = again
-    ? bytes.lIndex(mine, 0)
-    : bytes.blMove(QUEUE, mine, side, "LEFT", 1);
-  const task = await taken.catch((err) => mq.retry(err, rcon));
+// A full Redis deletes by its policy.
+const memory = await keeper.info("memory").catch(() => "");
+const policy = memory.match(/maxmemory_policy:(?!noeviction)(\S+)/)?.[1];
+if (policy) mq.complain(`A full Redis deletes queues and leases: ${policy}`);
+mq.print("listen task queue", config.QUEUE, "as", config.MQ_NAME);
+
+while (!stop.aborted) {
+  const task = await take().catch((err) => mq.retry(err, rcon));
+  await removed; // Redis has answered it by now, or refused it
   if (task === null) continue;
-  mayHold ||= again; // there may be more
 
   const text = task.toString("utf8", 0, 1_000_000); // the beginning will do
   await mq.print("Task get", text);
@@ -88,8 +102,10 @@ while (!stop.aborted) {
     await sleep(config.WORK_MS);
     await mq.print("Task done", text);
   }
-  // It need not be awaited: it travels with the next BLMOVE, in this order.
-  removed = bytes.lRem(mine, 1, task).catch((err) => mq.retry(err, rcon));
+  removed = remove(task); // not awaited: it travels with the next BLMOVE
 }
 await removed;
+ended = true;
+// All was answered: our list is empty, and stays so. Nobody need look there.
+if (!hadTrouble) await keeper.zRem(takers, id).catch(() => {});
 process.exit();

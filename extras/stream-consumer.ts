@@ -1,7 +1,8 @@
-// Stream consumer: a member of a group. Each group gets all, its members share.
+// Stream consumer (流消费者): a member of a group. Each group gets all, its
+// members share. 每个组得到全部消息，组内成员分担。
 //
 //   Redis:    XREADGROUP GROUP workers MEMBER STREAMS task:stream >, XACK
-//             https://redis.io/docs/latest/commands/xreadgroup/
+//             https://redis.io/docs/latest/commands/xreadgroup/    Redis 5.0
 //   Run:      npx tsx extras/stream-consumer.ts    or with: --group audit
 //   Partner:  npx tsx extras/stream-producer.ts    before or after
 //   Delivery: each group gets all that the stream keeps: what MAXLEN cuts off,
@@ -22,37 +23,41 @@ const FROM = z.enum(["first", "new"], "must be first or new").default("first")
 // One by one unless told: what one has in hand, the others don't get.
 const BATCH = mq.whole(1, 10_000).default(1)
   .describe("messages that it takes at once, at most");
-const config = mq.settings(
-  { REDIS_URL, STREAM, MQ_GROUP, FROM, WORK_MS, BATCH, MQ_NAME },
-);
-const { MQ_GROUP: group, MQ_NAME: me } = config;
-const rcon = await mq.connect(config.REDIS_URL, { wait: true, name: me });
+const shape = { REDIS_URL, STREAM, MQ_GROUP, FROM, WORK_MS, BATCH, MQ_NAME };
+const config = mq.settings(shape);
+const { STREAM: stream, MQ_GROUP: group, MQ_NAME: name } = config;
+const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 
 // "0" is the beginning, "$" the end. BUSYGROUP: the group exists already.
 const create = (from: string) =>
-  rcon.xGroupCreate(config.STREAM, group, from, { MKSTREAM: true })
-    .catch((err) =>
-      mq.cause(err).startsWith("BUSYGROUP") ? "there" : mq.retry(err, rcon)
-    );
+  rcon.xGroupCreate(stream, group, from, { MKSTREAM: true }).catch((err) =>
+    mq.cause(err).startsWith("BUSYGROUP") ? "there" : mq.retry(err, rcon)
+  );
 async function again(err: unknown) {
   if (!mq.cause(err).startsWith("NOGROUP")) return await mq.retry(err, rcon);
   mq.complain(`Group ${group} is gone: it begins again, with all there is.`);
   await create("0"); // rather twice than never
   return null;
 }
-while (
-  await create(config.FROM === "first" ? "0" : "$") === null && !stop.aborted
-);
-mq.print("listen task stream", config.STREAM, "as", me, "of", group);
+const start = config.FROM === "first" ? "0" : "$";
+while (await create(start) === null && !stop.aborted);
+mq.print("listen task stream", stream, "as", name, "of", group);
 
+/** Until Redis takes it; or what is finished would come again. */
+async function ack(ids: string[]) {
+  if (ids.length === 0) return;
+  const send = () => rcon.xAck(stream, group, ids).catch(again);
+  while (await send() === null && !stop.aborted);
+}
 type Message = { id: string; message: Record<string, string> };
-let acked: Promise<unknown> | undefined;
+let acked: Promise<void> | undefined;
 while (!stop.aborted) {
-  const from = { key: config.STREAM, id: ">" }; // what no member has got yet
+  const from = { key: stream, id: ">" }; // what no member has got yet
   const limits = { COUNT: config.BATCH, BLOCK: 1000 }; // ms, as in consumer.ts
-  const taken = rcon.xReadGroup(group, me, from, limits);
+  const taken = rcon.xReadGroup(group, name, from, limits);
   const tasks: Message[] = (await taken.catch(again))?.[0]?.messages ?? [];
+  await acked; // it came with this reply, or else we wait for it
 
   let printed;
   for (const { message } of tasks) {
@@ -65,8 +70,14 @@ while (!stop.aborted) {
     }
   }
   await printed;
-  const ids = tasks.map(({ id }) => id);
-  if (ids.length > 0) acked = rcon.xAck(config.STREAM, group, ids).catch(again);
+  acked = ack(tasks.map(({ id }) => id)); // it travels with the next XREADGROUP
 }
 await acked;
+// Our name goes along, in one step with a look: DELCONSUMER throws away what a
+// member has in hand.
+const SCRIPT = `local stream, group, me = KEYS[1], unpack(ARGV)
+  local hand = redis.call("XPENDING", stream, group, "-", "+", 1, me)
+  if #hand == 0 then redis.call("XGROUP", "DELCONSUMER", stream, group, me) end`;
+await rcon.eval(SCRIPT, { keys: [stream], arguments: [group, name] })
+  .catch(() => {}); // then it stays
 process.exit();

@@ -1,6 +1,7 @@
-// Stream producer: appends one random digit, or each message given.
+// Stream producer (流生产者): appends one random digit, or each message given.
+// 把消息追加到流的末尾；读过的也留在流里。
 //
-//   Redis:    XADD task:stream MAXLEN ~ 10000 * task 7
+//   Redis:    XADD task:stream MAXLEN ~ 10000 * task 7    Redis 5.0
 //             https://redis.io/docs/latest/commands/xadd/
 //   Run:      npx tsx extras/stream-producer.ts    or with messages, as
 //             npx tsx extras/stream-producer.ts "order 1001"

@@ -1,6 +1,7 @@
-// Topic subscriber: hears every channel whose name fits one of its patterns.
+// Topic subscriber (主题订阅者): hears every channel whose name fits one of its
+// patterns. 收听名字符合模式的所有频道。
 //
-//   Redis:    PSUBSCRIBE news.*
+//   Redis:    PSUBSCRIBE news.*    Redis 2.0
 //             https://redis.io/docs/latest/commands/psubscribe/
 //   Run:      npx tsx extras/topic-subscriber.ts "news.*"    Ctrl-C ends it
 //   Partner:  npx tsx publisher.ts --channel news.sport goal

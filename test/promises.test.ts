@@ -449,7 +449,7 @@ onEachRedis("at least once", (get: () => Redis, kind) => {
     const gbk = Buffer.from([0xd6, 0xd0, 0xce, 0xc4]);
     await client.lPush(e.QUEUE, [gbk]);
     await client.lPush(`${e.QUEUE}:inhand:dead`, [gbk]);
-    await client.sAdd(`${e.QUEUE}:inhand`, "dead");
+    await client.zAdd(`${e.QUEUE}:takers`, { score: 1, value: "dead" });
     const consumer = script(t, reliable, [], e);
     await until("both", () => consumer.tasks.length >= 2);
     await until(
