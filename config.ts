@@ -150,7 +150,7 @@ export function fail(err: unknown, what = "Redis"): never {
 }
 // How final errors begin, and what may help. hint() is undefined for others.
 const final: [RegExp, string][] = [
-  [/^ERR unknown command/, ". Is this Redis too old, a Sentinel or a proxy?"],
+  [/^ERR (unknown|syntax|timeout)/, ". Too old a Redis, a Sentinel, a proxy?"],
   [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
   [/^(ERR (?!max n)|WRONG|NO(AUTH|PERM)|DENIED|CROSSSLOT|this is no)/, ""],
 ];
