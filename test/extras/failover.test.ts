@@ -27,7 +27,7 @@ import {
   root,
   script,
   until,
-} from "./tools.ts";
+} from "../tools.ts";
 
 const needed = ["redis-server", "redis-sentinel", "haproxy"];
 const missing = needed.filter((command) => !found(command)).join(", ");

@@ -23,8 +23,8 @@ import {
   root,
   script,
   until,
-} from "./tools.ts";
-import { partsOf, plain, words, wrap } from "../extras/experiment-text.ts";
+} from "../tools.ts";
+import { partsOf, plain, words, wrap } from "../../extras/experiment-text.ts";
 
 const file = "extras/experiment.ts";
 const read = (name: string) =>

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { look, names, onEachRedis, script, until } from "./tools.ts";
+import { look, names, onEachRedis, script, until } from "../tools.ts";
 
 const file = "extras/batch-consumer.ts";
 const numbered = (count: number) =>

@@ -16,7 +16,7 @@ import {
   script,
   soak,
   until,
-} from "./tools.ts";
+} from "../tools.ts";
 
 const consumer = "extras/stream-consumer.ts";
 const worker = "extras/stream-worker.ts";

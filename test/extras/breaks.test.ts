@@ -16,7 +16,7 @@ import {
   redis,
   script,
   until,
-} from "./tools.ts";
+} from "../tools.ts";
 
 const consumers = [
   "consumer.ts",

@@ -14,7 +14,7 @@ import {
   redis,
   script,
   until,
-} from "./tools.ts";
+} from "../tools.ts";
 
 const posix = process.platform === "win32" && "needs POSIX signals";
 /** Whether we may make a process 1 of our own, as docker run does. */

@@ -16,7 +16,7 @@ import {
   script,
   soak,
   until,
-} from "./tools.ts";
+} from "../tools.ts";
 
 // What does not depend on the server is tried on one.
 const some = kinds.slice(0, 1);

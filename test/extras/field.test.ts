@@ -28,7 +28,7 @@ import {
   root,
   script,
   until,
-} from "./tools.ts";
+} from "../tools.ts";
 
 const posix = process.platform === "win32" && "needs POSIX signals";
 const reliable = "extras/reliable-consumer.ts";
