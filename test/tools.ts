@@ -163,6 +163,9 @@ export function exec(
 
 // In a terminal Node's test runner asks what it starts for colours.
 const notALearners = [...Object.keys(defaults), "MQ_NAME", "FORCE_COLOR"];
+/** A reliable consumer has two connections, each of which says how it fares. */
+export const connections = (file: string) => file.includes("reliable") ? 2 : 1;
+
 /** The environment of a learner who has set nothing but `env`. */
 export const bare = (env: Record<string, string | undefined> = {}) => ({
   ...Object.fromEntries(

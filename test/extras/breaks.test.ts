@@ -7,6 +7,7 @@ import { describe, test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   atOnce,
+  connections,
   kinds,
   look,
   names,
@@ -114,9 +115,10 @@ onEachRedis("breaks", (get, kind) => {
     }
     for (const { self, file } of all) {
       const lines = self.err.split("\n").filter((line) =>
-        !line.startsWith("The connection was away")
+        !line.startsWith("Back: ")
       );
-      assert.equal(lines.length, 2 * 2 + 1, file + "\n" + self.err);
+      const each = 2 * 2; // away and there, twice
+      assert.equal(lines.length, each * connections(file) + 1, self.err);
     }
   });
 
@@ -216,13 +218,13 @@ describe("no for the time being", {
     }
     const reliable = script(t, "extras/reliable-consumer.ts", [], e);
     await reliable.says(/^Waiting for Redis at \S+: OOM .*\n/m);
-    const { err } = reliable;
     await until("more tries", async () =>
       Number(
         (await client.info("errorstats")).match(/errorstat_OOM:count=(\d+)/)
           ?.[1],
       ) > 20);
-    assert.equal(reliable.err, err);
+    const said = reliable.err.split("\n").slice(0, -1);
+    assert.ok(said.length <= connections("reliable"), reliable.err);
     await client.configSet("maxmemory", "0");
     await reliable.says("Task get waits");
     assert.equal(await reliable.end(), 0);
