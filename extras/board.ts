@@ -1,16 +1,15 @@
 // Board: server.ts with a live picture of both models in place of its page.
 //
 //   Redis:    what the links send, and what looks on: MONITOR, CLIENT LIST,
-//             LLEN, LINDEX    https://redis.io/docs/latest/commands/monitor/
+//             LLEN, LRANGE    https://redis.io/docs/latest/commands/monitor/
 //   Run:      npx tsx extras/board.ts    then open the address that it prints
 //   Partner:  every other script, npm start, and the articles' own Python
-//   Delivery: it shows what Redis says, ten times a second. What Redis does not
-//             say (who took a message, of several) it does not claim.
-//
-// Simplified: while thousands of commands a second come in, it stops listening
-// to them and only counts; MONITOR would cost Redis half of its speed.
+//   Delivery: it shows what Redis says, ten times a second, and who took a
+//             message where the order in which Redis serves leaves no doubt.
+//   Simplified: no streams; and it does not listen to thousands of commands a
+//             second: MONITOR would cost Redis half of its speed.
 
-import { randomBytes } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
@@ -22,98 +21,145 @@ import * as mq from "../config.ts";
 const { MQ_HOST, PORT } = mq;
 const shape = { REDIS_URL: mq.REDIS_URL, QUEUE: mq.QUEUE, CHANNEL: mq.CHANNEL };
 const { REDIS_URL, QUEUE, CHANNEL } = mq.settings({ ...shape, MQ_HOST, PORT });
+if (/^rediss?\+/i.test(REDIS_URL)) {
+  mq.complain("--redis-url: the board draws one Redis, not a cluster");
+  process.exit(2);
+}
 const rcon = await mq.connect(REDIS_URL, { wait: true });
-// Behind the address, if there is one: //localhost:6379/5
-const db = Number(REDIS_URL.match(/\/\/.*\/(\d+)$/)?.[1] ?? 0);
+const db = REDIS_URL.match(/\/\/.*\/(\d+)$/)?.[1] ?? "0"; // behind the host
 
 // 1. The page. Only its own script and style, with its nonce, may run in it.
+const url = REDIS_URL.replace(/\/\/.*@/, "//…@");
 const html = readFileSync(new URL("board.html", import.meta.url), "utf8");
 function index(res: ServerResponse) {
-  const nonce = randomBytes(16).toString("base64");
-  const zh = res.req.headers["accept-language"]?.startsWith("zh");
+  const chosen = res.req.url?.match(/lang=(zh|en)/)?.[1];
+  const lang = chosen ?? res.req.headers["accept-language"] ?? "";
+  const page = html.replace("LANG", lang.startsWith("zh") ? "zh-CN" : "en");
   res.setHeader("Content-Type", "text/html; charset=utf-8");
-  res.end(html.replaceAll("NONCE", nonce).replace("LANG", zh ? "zh-CN" : "en"));
+  res.end(page.replaceAll("NONCE", randomUUID()));
 }
 
 // 2. A look at Redis. Of long messages only the beginning leaves Redis: the
-// script that cuts them runs there. KEYS: the list; ARGV: its end, how many.
-const script = `
-  local texts = {}
-  for i = 0, ARGV[2] - 1 do
-    local at = ARGV[1] == "left" and i or -1 - i
-    local text = redis.call("LINDEX", KEYS[1], at)
-    if not text then break end
-    texts[#texts + 1] = string.sub(text, 1, 160)
+// script that cuts them runs there. It also finds who holds what, reliably.
+const script = `local queue, hands = KEYS[1], {}
+  local function texts(key, from, to)
+    local all = redis.call("LRANGE", key, from, to)
+    for i = 1, #all do all[i] = string.sub(all[i], 1, 160) end
+    return all
   end
-  return texts`;
-async function beginnings(key: string, end: string, count: number) {
-  const options = { keys: [key], arguments: [end, String(count)] };
-  return [await rcon.eval(script, options)].flat().map(String);
-}
-
-const refused: Record<string, string> = {}; // what this Redis does not allow
-const refuse = (what: string) => (err: unknown) => {
-  if (!rcon.isReady) throw err;
-  refused[what] = mq.cause(err);
-  return null;
-};
-const takes = ["blpop", "brpop", "blmove", "blmpop"];
-let known = new Map<number, string>(); // which client takes, by what: blpop …
+  for _, id in ipairs(redis.pcall("ZREVRANGE", queue .. ":takers", 0, 99)) do
+    local list = queue .. ":inhand:" .. id
+    local alive, has = redis.call("EXISTS", list .. ":lease"), texts(list, 0, 4)
+    if alive + #has > 0 then hands[#hands + 1] = { id, alive, has } end
+  end
+  return { redis.call("LLEN", queue), texts(queue, 0, 29),
+    texts(queue, -30, -1), hands, redis.call("PUBSUB", "NUMSUB", ARGV[1])[2] }`;
+const key = randomUUID();
+let looks = 0; // MONITOR repeats the key and the number of each
 
 async function look() {
-  const [list, length, ids, subscribers, left, right] = await Promise.all([
-    rcon.clientList().catch(refuse("CLIENT LIST")),
-    rcon.lLen(QUEUE),
-    rcon.sMembers(`${QUEUE}:inhand`),
-    rcon.pubSubNumSub(CHANNEL).then((all) => Number(Object.values(all)[0])),
-    beginnings(QUEUE, "left", 20),
-    beginnings(QUEUE, "right", 20),
+  const [list, found] = await Promise.all([ // together: one moment
+    rcon.clientList().catch(() => null), // not allowed
+    rcon.eval(script, { keys: [QUEUE], arguments: [CHANNEL, key + ++looks] }),
   ]);
-  const consumers = list?.filter((one) => one.db === db).flatMap((one) => {
-    const { id, cmd, addr: at, name, flags } = one;
-    // Once a consumer, always: while it works, its last command may be a PING.
-    const by = takes.includes(cmd) ? cmd : known.get(id);
-    return by ? [{ id, at, name, by, idle: flags.includes("b") }] : [];
+  // MONITOR tells of the look, too, perhaps a moment later.
+  for (let i = 0; i < 50 && monitor && !heard; i++) await sleep(5);
+  const [length, left, right, hands, subscribers] = found as unknown[];
+  const state = { looks, length, left, right, hands, subscribers };
+  if (!list) return state;
+  const consumers = list.flatMap(({ id, name, cmd, flags, ...one }) => {
+    const who = one.addr || `fd=${one.fd}`; // as MONITOR has it
+    const old = known.get(who) ?? {}; // or of another one, now gone
+    const { takes, took, multi }: Client = (old.id ?? id) === id ? old : {};
+    known.set(who, { takes, took, multi, id, name, seen: looks });
+    // Who has waited for longer than we listen may do so elsewhere: no name.
+    const may = takes === undefined && `${one.db}` === db && takers.test(cmd);
+    const more = { takes, waits: flags.includes("b") };
+    return took || may ? { who, id, name: takes ? name : "", ...more } : [];
   });
-  known = new Map(consumers?.map(({ id, by }) => [id, by]));
-  const hands = await Promise.all(
-    ids.slice(0, 12).map(async (id) => {
-      const list = `${QUEUE}:inhand:${id}`;
-      const alive = await rcon.exists(`${list}:lease`) === 1;
-      return { list, alive, has: await beginnings(list, "left", 5) };
-    }),
-  );
-  return { length, left, right, consumers, hands, subscribers };
+  for (const [who, one] of known) if (one.seen! < looks - 1) known.delete(who);
+  const direct = list.filter(({ sub }) => sub > 0).map(({ name }) => name);
+  // As many as listen to the channel: it is they. Else others listen, too.
+  const hearers = direct.length === subscribers ? direct : [];
+  const patterns = list.filter(({ psub }) => psub > 0).length;
+  return { ...state, consumers, hearers, patterns };
 }
 
-// 3. The commands as they come in, while a page is open.
-const commands: string[] = [];
-let seen: number | undefined; // how many of them came before the last look
-let count = 0; // since the last look
+// 3. The commands as they come in, while a page is open. Only what concerns
+// this queue and this channel leaves the server.
+type Flags = Partial<Record<"takes" | "took" | "multi", boolean>>;
+type Client = Flags & { name?: string; id?: number; seen?: number };
+const known = new Map<string, Client>(); // by address
+const inhand = `${QUEUE}:inhand:`; // lists and leases of the reliable ones
+const takers = /^(b[lr]pop|blmove|brpoplpush|blmpop)$/;
+let commands: object[] = [];
+let heard: { at: number; heard: object[] } | undefined; // up to the look
 let monitor: { destroy(): void } | undefined;
-let pause = 0; // looks without it, after a flood
-// What asks and does not change anything: most of it are our own looks.
-const asks = /"(ping|hello|client|select|eval|llen|smembers|exists|pubsub)"/i;
+// Words since the last look; looks to come without MONITOR; why without it.
+let [count, pause, refused] = [0, 0, ""];
+let [unit, last, mine] = [0, "", false]; // of the last command
 
-function hear(line: string) {
-  if (line.slice(0, 40).includes(" lua] ")) return; // our script's own steps
-  if (line.includes(`"LLEN" ${JSON.stringify(QUEUE)}`)) seen = commands.length;
-  if (++count > 300 || asks.test(line.slice(0, 80))) return;
-  commands.push(line.slice(0, 2000));
+/** MONITOR writes the bytes of a word as \xe4, \n, \" and so on. */
+function plain(word: string) {
+  const marks = new Map([["n", "\n"], ["r", "\r"], ["t", "\t"]]);
+  const byte = (_: string, mark: string, hex?: string) =>
+    hex ? String.fromCharCode(parseInt(hex, 16)) : marks.get(mark) ?? mark;
+  const text = word.slice(0, 640).replace(/\\(x(..)|.)/g, byte);
+  return Buffer.from(text, "latin1").subarray(0, 160).toString();
+}
+/** The words of a command that are keys, or channels. */
+function keys(name: string, words: string[]) {
+  if (/^b[lr]pop$/.test(name)) return words.slice(1, -1);
+  if (/move$|poplpush$|^rename/.test(name)) return words.slice(1, 3);
+  if (/^(blmpop|eval.*|fcall.*)$/.test(name)) return words.slice(3);
+  return words.slice(1, /subscribe$|^del$|^unlink$/.test(name) ? undefined : 2);
+}
+
+// A line: 1700000000.123 [5 127.0.0.1:1234] "LPUSH" "queue" "a \"quote\""
+function hear(line: unknown) {
+  const parts = String(line).match(/^(\S+) \[(\d+) (.*?)\] "(.*)"$/s);
+  if (!parts) return;
+  const [, time, base, who = "", rest = ""] = parts;
+  const raw = rest.split('" "'); // a quote in a word has a \ before it
+  if ((count += raw.length) > 1000) return;
+  const at = Number(time) * 1000;
+  const isLook = raw.at(-1) === key + looks;
+  if (isLook) [heard, commands] = [{ at, heard: commands }, []];
+  mine = isLook || mine && who === "lua"; // our script's own steps
+  if (mine) return;
+  const words = raw.map(plain);
+  const name = words[0]!.toLowerCase();
+  const one: Client = { ...known.get(who), seen: looks };
+  known.set(who, one);
+  // Who waits is served after each command, but after a whole MULTI or script.
+  if (who !== "lua" && !(one.multi && who === last)) unit++;
+  if (who !== "lua") last = who;
+  if (/^(multi|exec|discard)$/.test(name)) one.multi = name === "multi";
+  if (/^client setname ./i.test(words.join(" "))) one.name = words[2]!;
+
+  const all = keys(name, words);
+  const news = /^publish$|subscribe$/.test(name) && all.includes(CHANNEL);
+  const ours = base === db &&
+    all.some((key) => key === QUEUE || key.startsWith(inhand));
+  // Of who took here also that it did something; a PING goes by itself.
+  const told = news || ours ? words : one.took && name !== "ping" && [""];
+  if (told) commands.push({ unit, at, who, name: one.name, words: told });
+  if (!takers.test(name)) return;
+  one.takes = ours && all.includes(QUEUE);
+  one.took ||= one.takes;
 }
 
 async function listen() {
-  if (monitor || refused.MONITOR || --pause > 0) return;
+  if (monitor || refused || --pause > 0) return;
   const fresh = monitor = rcon.duplicate();
   fresh.on("error", () => {}); // the next look says it
-  await fresh.connect()
-    .then(() => fresh.monitor((line) => hear(String(line))))
-    .catch(refuse("MONITOR")).catch(() => deafen());
+  await fresh.connect().then(() => fresh.monitor(hear))
+    .catch((err) => deafen(0, rcon.isReady ? mq.cause(err) : ""));
 }
-function deafen(looks = 0) {
+function deafen(looks = 0, why = "") {
   monitor?.destroy();
-  monitor = undefined;
-  pause = looks;
+  [monitor, pause, refused] = [undefined, looks, why];
+  known.clear(); // meanwhile they may go elsewhere
 }
 
 // 4. Open pages hear of it: one look for all of them, and none without.
@@ -122,21 +168,17 @@ let looking: Promise<void> | undefined;
 function live(res: ServerResponse) {
   res.setHeader("Content-Type", "text/event-stream").flushHeaders();
   pages.add(res);
-  res.on("close", () => pages.delete(res));
+  // An answer behind another one, on the same connection, has no end itself.
+  res.req.socket.on("close", () => pages.delete(res));
   looking ??= show();
 }
-
 async function show() {
   while (pages.size > 0) {
     await Promise.race([listen(), sleep(500)]); // no longer if Redis is away
     const state = await look().catch((err) => ({ away: mq.cause(err) }));
-    // MONITOR tells of the look, too, perhaps a moment later.
-    for (let i = 0; i < 9 && monitor && seen === undefined; i++) await sleep(5);
-    const heard = commands.splice(0, seen ?? 300);
-    const deaf = !monitor || count > 300;
-    const data = { ...state, db, QUEUE, CHANNEL, heard, deaf, refused };
-    if (count > 300) deafen(10); // MONITOR would halve Redis's speed
-    [count, seen] = [0, undefined];
+    const told = count > 1000 ? void deafen(10) : heard; // it is a flood
+    const data = { ...state, ...told, refused, url, QUEUE, CHANNEL };
+    [count, heard] = [0, undefined];
     const event = `data: ${JSON.stringify(data)}\n\n`;
     for (const page of pages) if (!page.writableNeedDrain) page.write(event);
     await sleep(100); // ms
@@ -149,12 +191,10 @@ async function show() {
 const { routes, server } = await import("../server.ts");
 routes.set("/", index);
 routes.set("/live", live);
-
-// 6. Listening everywhere: others open it by this machine's own addresses.
 if (!server.listening) await once(server, "listening");
 const { address: host, port } = server.address() as AddressInfo;
-const all = Object.values(networkInterfaces()).flatMap((some) => some ?? []);
-for (const { address, family, internal } of all) {
-  const opens = ["0.0.0.0", "::"].includes(host) && family === "IPv4";
-  if (opens && !internal) mq.print(`others open http://${address}:${port}/`);
+for (const one of Object.values(networkInterfaces()).flat()) {
+  const opens = ["0.0.0.0", "::"].includes(host) && one?.family === "IPv4";
+  if (!opens || one.internal) continue;
+  mq.print(`others open http://${one.address}:${port}/`);
 }

@@ -23,10 +23,12 @@ const e = { REDIS_URL: url, PORT: String(await freePort()) };
 const work = { ...e, WORK_MS: "1800" };
 const ready = [
   script(t, "extras/board.ts", [], e).says("page at"),
-  script(t, "consumer.ts", [], work).says("listen"),
-  script(t, "extras/reliable-consumer.ts", [], work).says("listen"),
-  script(t, "subscriber.ts", [], e).says("listen"),
-  script(t, "subscriber.ts", [], e).says("listen"),
+  script(t, "consumer.ts", ["--name", "A"], work).says("listen"),
+  script(t, "extras/reliable-consumer.ts", ["--name", "R"], work).says(
+    "listen",
+  ),
+  script(t, "subscriber.ts", ["--name", "S"], e).says("listen"),
+  script(t, "subscriber.ts", ["--name", "T"], e).says("listen"),
 ];
 await Promise.all(ready);
 const browser = await engine.launch({ executablePath: chromium, args: flags });
@@ -44,7 +46,7 @@ await says("#hearers", "2 subscribers listen");
 let running = true;
 async function play() {
   await page.click('[href="/pubsub"]');
-  await says("#length", "is empty");
+  await says("#length", "0");
   await sleep(700);
   for (let i = 0; i < 3; i++) {
     await page.click('[href="/prodcons"]');
@@ -57,7 +59,7 @@ async function play() {
 }
 const orders = [1, 2, 3, 4].map((i) => `order ${i}`);
 await script(t, "producer.ts", orders, e).status;
-await says("#length", "2 messages wait");
+await says("#length", "2");
 await sleep(900); // all boxes have come in, and two are taken
 const played = play();
 const shots: { png: Buffer; at: number }[] = [];

@@ -233,6 +233,32 @@ describe("embedded server", { concurrency: atOnce }, () => {
     assert.ok(ratio >= 10, `${ratio} times as fast`);
   });
 
+  test("MONITOR says who sent a command, also of many at once", async (t) => {
+    const { url, remove } = await redis("embedded server");
+    t.after(remove);
+    const monitor = await look(t, url);
+    const lines: string[] = [];
+    await monitor.monitor((line) => lines.push(String(line)));
+    const all = await Promise.all(
+      Array.from({ length: 20 }, () => look(t, url)),
+    );
+    await Promise.all(all.map((one, i) => one.clientSetName(`c${i}`)));
+    await Promise.all(
+      Array.from(
+        { length: 200 },
+        (_, i) => all[i % 20]!.lPush("q", `c${i % 20}`),
+      ),
+    );
+    const list = await all[0]!.clientList();
+    await until("all lines", () => lines.join().split('"LPUSH"').length > 200);
+    for (const line of lines.filter((line) => line.includes('"LPUSH"'))) {
+      const [, fd, name] = line.match(/ fd=(\d+)\] .* "(c\d+)"$/) ?? [];
+      assert.equal(list.find((one) => one.name === name)?.fd, Number(fd), line);
+    }
+    // The private part that it mends is still as it was.
+    assert.ok(list.every(({ addr }) => addr === ""), "no longer needed");
+  });
+
   test("50 clients that push, are killed and come back leave it answering", async (t) => {
     const server = await redis("embedded server");
     t.after(() => server.remove());
