@@ -22,7 +22,7 @@ import {
   script,
   soak,
   until,
-} from "./tools.ts";
+} from "../tools.ts";
 
 describe("board", {
   skip: chromium ? false : "needs Chromium on the PATH",
