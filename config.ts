@@ -20,7 +20,7 @@ export function whole(min: number, max: number) {
   return z.string().regex(/^\d+$/, error).transform(Number)
     .pipe(z.number().min(min, error).max(max, error));
 }
-// redis://user:pass@host:6379/5, redis+cluster://a:7001,b:7002; %20 to %7f
+// redis://user:p%40ss@host:6379/5, redis+cluster://a:1,b:2; % for ASCII only
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
 export const REDIS_URL = z.string().refine(
   (url) => form.test(url) && URL.canParse(url.replace(/,.*/, "")),
@@ -89,7 +89,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     url,
     name,
     RESP: 2, // the protocol's version; 3 needs HELLO, unknown to Redis 5
-    disableOfflineQueue: true, // else commands wait, and go despite no log-in
+    disableOfflineQueue: true, // else they wait, and go even if log-in failed
     commandOptions: { timeout: 0 }, // off: a limit costs a timer per command
     maintNotifications: "disabled", // Redis Enterprise's; it fails with IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
@@ -97,17 +97,17 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
   const where = `Redis at ${url.replace(/\/\/.*@/, "//")}`; // no password
   let told = 0; // the worst we have told: 1, Redis refuses; 2, it is away
   rcon.on("error", (err) => {
-    if (!wait || hint(err) !== undefined) fail(err, where);
-    const trouble = rcon.isReady ? 1 : 2;
+    if (!wait || hint(err) !== undefined) fail(err, where); // it is final
+    const trouble = rcon.isReady ? 1 : 2; // 1 comes from retry()
     if (trouble > told) complain(`Waiting for ${where}: ${cause(err)}`);
     told = Math.max(told, trouble);
   });
   rcon.on("ready", () => {
     if (told === 2) complain("Redis is there.");
-    if (told === 2) told = 0; // 1 stays: a refusal is told only once
+    if (told === 2) told = 0; // 1 stays, or each retry would tell it again
   });
   watch(rcon);
-  rcon.connect().catch(() => {}); // `error` tells of a failure, `ready` ends it
+  rcon.connect().catch(() => {}); // on("error") tells; the next line waits
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
@@ -119,26 +119,26 @@ export type Client = Awaited<ReturnType<typeof connect>>;
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  rcon.on("connect", reset).on("error", reset);
+  rcon.on("connect", reset).on("error", reset); // a new try counts anew
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // its owner has ended it
     rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
     if (unanswered++ < (rcon.isReady ? 5 : 2)) return;
     renew(rcon);
-    rcon.emit("error", Error("no answer"));
+    rcon.emit("error", Error("no answer")); // told as "away": it is closed
   }, 800).unref();
 }
 /** Connects anew; what is under way fails. */
 export async function renew(rcon: Client) {
   rcon.destroy();
-  await setImmediate(); // else connect() would meet node-redis's last try
+  await setImmediate(); // first let node-redis give up its own reconnecting
   rcon.connect().catch(() => {});
 }
 /** For a loop: null after 100 ms, to try again; a final error ends us. */
 export async function retry(err: unknown, rcon: Client): Promise<null> {
-  const isNew = err instanceof ErrorReply || hint(err) !== undefined;
-  if (isNew) rcon.emit("error", err); // a lost connection has done so itself
-  // A failover left us at a replica; the address may lead to the new master.
+  const untold = err instanceof ErrorReply || hint(err) !== undefined;
+  if (untold) rcon.emit("error", err); // a lost connection has done so itself
+  // We are at a replica now (UNBLOCKED: it cut off our BLPOP). Find the master.
   if (rcon.isReady && /^(READONLY|UNBLOCKED)/.test(cause(err))) renew(rcon);
   await sleep(100);
   return null;
@@ -148,9 +148,9 @@ export function fail(err: unknown, what = "Redis"): never {
   complain(`Cannot use ${what}: ${cause(err)}${hint(err) ?? ""}`);
   process.exit(1);
 }
-// How final errors begin, and what may help. hint() is undefined for others.
+// How final errors begin (the first match counts), and a hint, or "" for none.
 const final: [RegExp, string][] = [
-  [/^ERR (unknown|syntax|timeout)/, ". Too old a Redis, a Sentinel, a proxy?"],
+  [/^ERR (unknown|syntax|timeout is)/, ". Redis too old, a Sentinel, a proxy?"],
   [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
   [/^(ERR (?!max n)|WRONG|NO(AUTH|PERM)|DENIED|CROSSSLOT|this is no)/, ""],
 ];
@@ -200,8 +200,8 @@ function visible(word: unknown) {
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
     .replace(unsafe, encodeURIComponent); // inspect() leaves some
 }
-/** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: finish what is in hand.
- * The same signal once more ends the script. */
+/** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: to finish what is in
+ * hand. The same signal once more ends the script. */
 export function stopGently(): AbortSignal {
   const stop = new AbortController();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"]) {

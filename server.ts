@@ -15,7 +15,7 @@ const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
 // localhost may mean two addresses, 127.0.0.1 and ::1. We take one.
 const home = config.MQ_HOST === "localhost" ? "127.0.0.1" : config.MQ_HOST;
-mq.stopGently().onabort = () => process.exit(); // process 1 has no default
+mq.stopGently().onabort = () => process.exit(); // PID 1 (Docker) needs it
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.
@@ -56,7 +56,7 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/pubsub", pubsub],
 ]);
 
-/** Whether a person sends this: by a click on our page, typed, or with curl. */
+/** Whether a person sends this: by a click on our page, typed, or curl here. */
 function isWanted({ method, headers }: http.IncomingMessage) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
   // A browser that fetches a link ahead, unclicked, says so in one of these.
@@ -65,7 +65,7 @@ function isWanted({ method, headers }: http.IncomingMessage) {
   // Browsers say where a click comes from; "none": the address was typed.
   if (site) return site === "same-origin" || site === "none";
   // Over plain http to another machine they do not. Then our page is Referer.
-  const from = origin ?? referer; // a foreign fetch() has Origin
+  const from = origin ?? referer; // a WebSocket has Origin only
   if (from) return URL.canParse(from) && new URL(from).host === host;
   // With neither it may be a foreign <img>; or curl, on this machine.
   return /^(localhost|127\.|\[::1])/.test(host);
@@ -73,7 +73,7 @@ function isWanted({ method, headers }: http.IncomingMessage) {
 
 export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
-  res.setHeader("Referrer-Policy", "same-origin"); // isWanted() needs it
+  res.setHeader("Referrer-Policy", "same-origin"); // isWanted() needs both
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
   // The Host, less :3000 and [ ]. Foreign names may lead here (DNS rebinding).
@@ -87,7 +87,7 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    // A failover made our Redis a replica: connect anew, but don't send again.
+    // Redis became a read-only replica: connect anew, once; don't send again.
     if (mq.cause(err).startsWith("READONLY") && rcon.isReady) mq.renew(rcon);
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }

@@ -95,6 +95,7 @@ while (!stop.aborted) {
   const task = await take().catch((err) => mq.retry(err, rcon));
   await removed; // Redis has answered it by now, or refused it
   if (task === null) continue;
+  if (!Buffer.isBuffer(task)) mq.fail(TypeError()); // that is no Redis
 
   const text = task.toString("utf8", 0, 1_000_000); // the beginning will do
   await mq.print("Task get", text);

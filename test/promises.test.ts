@@ -100,7 +100,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
   });
 
   for (const file of waiting) {
-    test(`${file} ends within 1.5 s on a signal when idle`, {
+    test(`${file} ends within 2 s on a signal when idle`, {
       skip: posix,
     }, async (t) => {
       for (
@@ -113,7 +113,7 @@ onEachRedis("stopping", (get: () => Redis, kind) => {
         const before = performance.now();
         assert.equal(await idle.end(signal), 0);
         const took = performance.now() - before;
-        assert.ok(took < 1500, `${took} ms`);
+        assert.ok(took < 2000, `${took} ms`); // a BLPOP takes a second
         assert.equal(idle.err.replace(/Waiting.*\nRedis is there.\n/, ""), "");
       }
     });
