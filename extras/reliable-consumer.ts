@@ -86,7 +86,7 @@ let hadTrouble = false;
 rcon.once("error", () => hadTrouble = true);
 
 // A full Redis deletes by its policy.
-const memory = await keeper.info("memory").catch(() => "");
+const memory = await keeper.info("memory").then(String, () => "");
 const policy = memory.match(/maxmemory_policy:(?!noeviction)(\S+)/)?.[1];
 if (policy) mq.complain(`A full Redis deletes queues and leases: ${policy}`);
 mq.print("listen task queue", config.QUEUE, "as", config.MQ_NAME);

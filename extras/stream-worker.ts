@@ -38,7 +38,7 @@ const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 
 // A full Redis deletes by its policy.
-const memory = await rcon.info("memory").catch(() => "");
+const memory = await rcon.info("memory").then(String, () => "");
 const policy = memory.match(/maxmemory_policy:(?!noeviction)(\S+)/)?.[1];
 if (policy) mq.complain(`A full Redis deletes whole streams: ${policy}`);
 
