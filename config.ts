@@ -23,7 +23,7 @@ export function whole(min: number, max: number) {
 // redis://user:p%40ss@host:6379/5, redis+cluster://a:1,b:2; % for ASCII only
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
 export const REDIS_URL = z.string().refine(
-  (url) => form.test(url) && URL.canParse(url.replace(/,.*/, "")),
+  (url) => form.test(url) && URL.canParse(url.replace(/,[^@]*$/, "")),
   "must look like redis://localhost:6379/5; %40 is an @ in a password",
 ).default("redis://localhost:6379/5").describe("where Redis is");
 export const QUEUE = text.default("task:prodcons:queue").describe("the queue");
@@ -190,7 +190,7 @@ process.stdout.on("error", (err) => {
 process.stderr.on("error", () => {}); // nobody reads it: no reason to end
 /** Prints a line on stderr, without the user and the password of a URL. */
 export const complain = (line: string) =>
-  console.error(visible(line.replace(/\/\/\S*@/g, "//…@")));
+  console.error(visible(line.replace(/\/\/.*@/gs, "//…@")));
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
   const text = String(word);

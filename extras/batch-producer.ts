@@ -55,6 +55,8 @@ for await (const piece of process.stdin.setEncoding("latin1")) {
   lines[0] = rest + lines[0];
   rest = lines.pop() ?? "";
   await pushLines(lines);
+  const what = `line ${number + 1} of the input`;
+  if (rest.length > 5e8) mq.fail(Error("longer than 500 MB"), what);
 }
 await pushLines(rest === "" ? [] : [rest]);
 rcon.destroy();

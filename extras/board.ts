@@ -111,7 +111,7 @@ function plain(word: string) {
 function keys(name: string, words: string[]) {
   if (/^b[lr]pop$/.test(name)) return words.slice(1, -1);
   if (/move$|poplpush$|^rename/.test(name)) return words.slice(1, 3);
-  if (/^(blmpop|eval.*|fcall.*)$/.test(name)) return words.slice(3);
+  if (/^(blmpop|eval|fcall)/.test(name)) return words.slice(3, 3 + +words[2]!);
   return words.slice(1, /subscribe$|^del$|^unlink$/.test(name) ? undefined : 2);
 }
 
@@ -178,7 +178,7 @@ async function show() {
     const state = await look().catch((err) => ({ away: mq.cause(err) }));
     const told = count > 1000 ? void deafen(10) : heard; // it is a flood
     const data = { ...state, ...told, refused, url, QUEUE, CHANNEL };
-    [count, heard] = [0, undefined];
+    [count, heard, commands] = [0, undefined, commands.slice(-1000)];
     const event = `data: ${JSON.stringify(data)}\n\n`;
     for (const page of pages) if (!page.writableNeedDrain) page.write(event);
     await sleep(100); // ms

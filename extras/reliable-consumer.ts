@@ -33,32 +33,36 @@ async function putBack(id: string) { // to be the next in the queue
 }
 
 // A lease says that we live: a key that goes by itself unless it is renewed.
-const lease = Math.ceil(config.LEASE_MS / 2);
+const lease = Math.ceil(config.LEASE_MS * 0.4);
 let renewed = 0;
 let ended = false;
+const missed = new Set<string>(); // seen without a lease once
 async function live() {
-  for (let trouble = performance.now(); !ended;) {
+  while (!ended) {
     const now = Date.now();
     try {
       await keeper.zAdd(takers, { score: now, value: id });
       await keeper.pSetEx(`${hand(id)}:lease`, lease, "");
       renewed = now;
       const others = await keeper.zRangeWithScores(takers, 0, -1);
-      // Is Redis back just now? The living renew first.
-      const isCalm = performance.now() > trouble + lease;
-      if (isCalm) await Promise.all(others.map(takeUp));
+      await Promise.all(others.map(takeUp));
       await sleep(lease / 2);
     } catch (err) {
-      trouble = performance.now();
+      missed.clear();
       await mq.retry(err, keeper);
     }
   }
 }
 async function takeUp({ value, score }: { value: string; score: number }) {
-  if (value === id || await keeper.exists(`${hand(value)}:lease`)) return;
+  const lives = value === id || await keeper.exists(`${hand(value)}:lease`);
+  if (lives) return void missed.delete(value);
+  // Was Redis away or slow? The living renew first; so it takes two looks.
+  if (!missed.has(value)) return void missed.add(value);
   await putBack(value);
   // Its last BLMOVE may still come: TCP tries for up to half an hour.
-  if (Date.now() > score + 3_600_000) await keeper.zRem(takers, value);
+  if (Date.now() < score + 3_600_000) return;
+  await keeper.zRem(takers, value);
+  missed.delete(value);
 }
 live();
 
