@@ -80,7 +80,7 @@ async function look() {
   for (const [who, one] of known) if (one.seen! < looks - 1) known.delete(who);
   const direct = list.filter(({ sub }) => sub > 0).map(({ name }) => name);
   // As many as listen to the channel: it is they. Else others listen, too.
-  const hearers = direct.length === subscribers ? direct : [];
+  const hearers = direct.length === subscribers ? direct.sort() : [];
   const patterns = list.filter(({ psub }) => psub > 0).length;
   return { ...state, consumers, hearers, patterns };
 }

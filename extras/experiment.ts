@@ -73,8 +73,8 @@ if (!found || more) end(2, `${more ?? number}: ${say.unknown}`);
 const hasSteps = /^\d+\. \*\*/m.test(found);
 // Not all need R: what has a --redis-url has a Redis of its own.
 const needsR = /^\d+\. \*\*.*`npx (?!.*--redis-url)/m.test(found);
-// The board draws no streams.
-const isDrawn = needsR && !found.includes("`npx tsx extras/stream-");
+// The board draws no streams, and one channel.
+const isDrawn = needsR && !/`npx tsx extras\/(stream|topic)-/.test(found);
 
 // 2. Its own Redis: the ports of the text, moved to where all of them are free.
 const isPort = /\b(63[78]\d|70[01]\d)\b/g;
