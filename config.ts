@@ -20,10 +20,10 @@ export function whole(min: number, max: number) {
   return z.string().regex(/^\d+$/, error).transform(Number)
     .pipe(z.number().min(min, error).max(max, error));
 }
-// redis://user:p%40ss@host:6379/5, redis+cluster://a:1,b:2; % for ASCII only
+// redis://user:p%40ss@host:6379/5, redis+cluster://a:1,b:2; only %20 to %7f
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
 export const REDIS_URL = z.string().refine(
-  (url) => form.test(url) && URL.canParse(url.replace(/,[^@]*$/, "")),
+  (url) => form.test(url) && URL.canParse(url.replace(/,[^@]*$/, "")), // 1 host
   "must look like redis://localhost:6379/5; %40 is an @ in a password",
 ).default("redis://localhost:6379/5").describe("where Redis is");
 export const QUEUE = text.default("task:prodcons:queue").describe("the queue");
@@ -36,7 +36,7 @@ export const PORT = whole(0, 65_535).default(3000).describe("0: a free one");
 export const MQ_HOST = text.default("127.0.0.1").describe("the page's address");
 const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
 export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
-  .default(me).describe("who this is, for CLIENT LIST and extras/board");
+  .default(me).describe("who this is in Redis's CLIENT LIST and extras/board");
 
 /** Gives what was set, and `args`, allowed if `argument` names them. A flag
  * (--redis-url) wins over a variable (REDIS_URL); an empty variable is none. A
@@ -89,22 +89,22 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     url,
     name,
     RESP: 2, // the protocol's version; 3 needs HELLO, unknown to Redis 5
-    disableOfflineQueue: true, // else they wait, and go even if log-in failed
+    disableOfflineQueue: true, // else commands wait, and go even without log-in
     commandOptions: { timeout: 0 }, // off: a limit costs a timer per command
-    maintNotifications: "disabled", // Redis Enterprise's; it fails with IPv6
+    maintNotifications: "disabled", // for Redis Enterprise; fails on IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
   const where = `Redis at ${url.replace(/\/\/.*@/, "//")}`; // no password
   let told = 0; // the worst we have told: 1, Redis refuses; 2, it is away
   rcon.on("error", (err) => {
-    if (!wait || hint(err) !== undefined) fail(err, where); // it is final
+    if (!wait || hint(err) !== undefined) fail(err, where); // hint: it's final
     const trouble = rcon.isReady ? 1 : 2; // 1 comes from retry()
     if (trouble > told) complain(`Waiting for ${where}: ${cause(err)}`);
     told = Math.max(told, trouble);
   });
   rcon.on("ready", () => {
     if (told === 2) complain("Redis is there.");
-    if (told === 2) told = 0; // 1 stays, or each retry would tell it again
+    if (told === 2) told = 0; // 1 stays: a refusal is told once, not per retry
   });
   watch(rcon);
   rcon.connect().catch(() => {}); // on("error") tells; the next line waits
@@ -115,7 +115,7 @@ export type Client = Awaited<ReturnType<typeof connect>>;
 
 /** When a network dies, no event tells. So after five PINGs without an answer
  * (4 s; two before `ready`) this connects anew. PINGs are counted, not time:
- * Ctrl-Z and fg would be a silence. A long BLPOP would hold them up. */
+ * after Ctrl-Z and fg time would have passed. A long BLPOP delays PINGs. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
@@ -125,20 +125,20 @@ export function watch(rcon: Client) {
     rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
     if (unanswered++ < (rcon.isReady ? 5 : 2)) return;
     renew(rcon);
-    rcon.emit("error", Error("no answer")); // told as "away": it is closed
+    rcon.emit("error", Error("no answer")); // destroyed: not isReady, so "away"
   }, 800).unref();
 }
 /** Connects anew; what is under way fails. */
 export async function renew(rcon: Client) {
   rcon.destroy();
-  await setImmediate(); // first let node-redis give up its own reconnecting
+  await setImmediate(); // node-redis stops its own reconnecting a turn later
   rcon.connect().catch(() => {});
 }
 /** For a loop: null after 100 ms, to try again; a final error ends us. */
 export async function retry(err: unknown, rcon: Client): Promise<null> {
   const untold = err instanceof ErrorReply || hint(err) !== undefined;
   if (untold) rcon.emit("error", err); // a lost connection has done so itself
-  // We are at a replica now (UNBLOCKED: it cut off our BLPOP). Find the master.
+  // Failover: it is now a read-only copy (UNBLOCKED our BLPOP). Reconnect.
   if (rcon.isReady && /^(READONLY|UNBLOCKED)/.test(cause(err))) renew(rcon);
   await sleep(100);
   return null;
@@ -152,7 +152,7 @@ export function fail(err: unknown, what = "Redis"): never {
 const final: [RegExp, string][] = [
   [/^ERR (unknown|syntax|timeout is)/, ". Redis too old, a Sentinel, a proxy?"],
   [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
-  [/^(ERR (?!max n)|WRONG|NO(AUTH|PERM)|DENIED|CROSSSLOT|this is no)/, ""],
+  [/^(ERR (?!max number)|WRONG|NO(AUTH|PERM)|DENIED|CROSSSLOT|this is no)/, ""],
 ];
 const hint = (err: unknown) => final.find(([is]) => is.test(cause(err)))?.[1];
 /** An error in a few words. */
@@ -171,7 +171,7 @@ export function cause(err: unknown): string {
 // 3. Print, and stop.
 let lines = ""; // not yet written
 let written = Promise.resolve();
-/** Prints a line. A turn's lines leave in one write; resolves when written. */
+/** Prints a line, all of one event-loop turn in one write; resolves then. */
 export function print(...words: unknown[]): Promise<void> {
   if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";

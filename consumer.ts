@@ -14,15 +14,15 @@ import * as mq from "./config.ts";
 
 const { REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME });
-const name = config.MQ_NAME;
+const name = config.MQ_NAME; // next: wait, while Redis is away
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
-  // 没有消息就等。 A second at most, to look at `stop` (and not to hold up the
-  // PINGs of config.ts). To cancel a BLPOP could lose what it has just taken.
+  // 没有消息就等。 A second at most, to look at `stop`; config.ts's PINGs wait
+  // behind it, too. Cancelling a BLPOP could lose what it has just taken.
   const taking = rcon[pop](config.QUEUE, 1);
   const task = await taking.catch((err) => mq.retry(err, rcon));
   if (task === null) continue; // nothing yet, or an error: once more

@@ -10,7 +10,7 @@
 import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
-// 设置。 Which settings (their zod schemas), then their values.
+// 设置。 Which settings (zod schemas), then their values; […] allows args.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, "[message …]");
 const rcon = await mq.connect(config.REDIS_URL);

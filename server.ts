@@ -15,7 +15,7 @@ const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
 // localhost may mean two addresses, 127.0.0.1 and ::1. We take one.
 const home = config.MQ_HOST === "localhost" ? "127.0.0.1" : config.MQ_HOST;
-mq.stopGently().onabort = () => process.exit(); // PID 1 (Docker) needs it
+mq.stopGently().onabort = () => process.exit(); // else no Ctrl-C in Docker
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.
@@ -65,7 +65,7 @@ function isWanted({ method, headers }: http.IncomingMessage) {
   // Browsers say where a click comes from; "none": the address was typed.
   if (site) return site === "same-origin" || site === "none";
   // Over plain http to another machine they do not. Then our page is Referer.
-  const from = origin ?? referer; // a WebSocket has Origin only
+  const from = origin ?? referer; // foreign WebSockets: only Origin
   if (from) return URL.canParse(from) && new URL(from).host === host;
   // With neither it may be a foreign <img>; or curl, on this machine.
   return /^(localhost|127\.|\[::1])/.test(host);
@@ -73,10 +73,10 @@ function isWanted({ method, headers }: http.IncomingMessage) {
 
 export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
-  res.setHeader("Referrer-Policy", "same-origin"); // isWanted() needs both
+  res.setHeader("Referrer-Policy", "same-origin"); // no framed click; Referer
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // The Host, less :3000 and [ ]. Foreign names may lead here (DNS rebinding).
+  // Host without :3000 and [ ]. Foreign names may lead here (DNS rebinding).
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", home.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
@@ -87,7 +87,7 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    // Redis became a read-only replica: connect anew, once; don't send again.
+    // Now a read-only replica: connect anew (unless under way); no resend.
     if (mq.cause(err).startsWith("READONLY") && rcon.isReady) mq.renew(rcon);
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }

@@ -12,7 +12,7 @@ import * as mq from "./config.ts";
 const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
 const name = config.MQ_NAME;
-mq.stopGently().onabort = () => process.exit(); // PID 1 (Docker) needs it
+mq.stopGently().onabort = () => process.exit(); // else no Ctrl-C in Docker
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
 // 订阅频道。 Again until it works: null is what `retry` gives after an error.
