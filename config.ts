@@ -1,7 +1,4 @@
 // Config: the settings, and what scripts share. 配置：设置，以及共用的函数。
-//
-//   Articles:  rcon = redis.StrictRedis(host='localhost', db=5)
-//              prodcons_queue = 'task:prodcons:queue'
 
 import { readFileSync } from "node:fs";
 import { parse } from "node:path";
@@ -14,16 +11,18 @@ import { z } from "zod";
 /** The name of something, a queue for example. */
 export const text = z.string()
   .regex(/^\S(.*\S)?$/s, "must not be empty, nor begin or end with a space");
-/** A whole number. Digits only: Number() would take "", "0x10", "1e3", too. */
+/** A whole number. Its digits are checked first: Number("0x10") is one, too. */
 export function whole(min: number, max: number) {
   const error = `must be a whole number from ${min} to ${max}`;
   return z.string().regex(/^\d+$/, error).transform(Number)
     .pipe(z.number().min(min, error).max(max, error));
 }
-// redis://user:p%40ss@host:6379/5, redis+cluster://a:1,b:2; only %20 to %7f
+// redis://user:p%40ss@host:6379/5, or a cluster: redis+cluster://a:7001,b:7002.
+// A % must begin an escape, %20 to %7f; node-redis would throw at others.
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
+const withOneHost = (url: string) => url.replace(/,[^@]*$/, ""); // as URL wants
 export const REDIS_URL = z.string().refine(
-  (url) => form.test(url) && URL.canParse(url.replace(/,[^@]*$/, "")), // 1 host
+  (url) => form.test(url) && URL.canParse(withOneHost(url)),
   "must look like redis://localhost:6379/5; %40 is an @ in a password",
 ).default("redis://localhost:6379/5").describe("where Redis is");
 export const QUEUE = text.default("task:prodcons:queue").describe("the queue");
@@ -38,10 +37,11 @@ const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
 export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
   .default(me).describe("who this is in Redis's CLIENT LIST and extras/board");
 
-/** Gives what was set, and `args`, allowed if `argument` names them. A flag
- * (--redis-url) wins over a variable (REDIS_URL); an empty variable is none. A
- * mistake is a line and status 2. --help prints the header of the script. */
-export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
+/** Reads the settings in `shape`: a flag (--redis-url) wins over a variable
+ * (REDIS_URL), and that, unless it is empty, over the default. `more` is for
+ * parseArgs; `args` are the words without a flag, if it allows them. --help
+ * prints the script's header. A mistake is a line and status 2. */
+export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
   const schema = z.object(shape);
   const flag = (name: string) =>
     name.replace("MQ_", "").replaceAll("_", "-").toLowerCase();
@@ -51,13 +51,11 @@ export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
     options[flag(name)] = { type: "string", default: variable };
   }
   try {
-    const allowPositionals = argument !== "";
-    const { values, positionals } = parseArgs({ options, allowPositionals });
+    const { values, positionals } = parseArgs({ ...more, options });
     if (values.help) {
       const script = readFileSync(process.argv[1]!, "utf8");
       const header = script.split(/\n(?!\/\/)/)[0]!; // until a line without //
       console.log(header.replace(/^\/\/ ?/gm, "") + "\n");
-      if (argument) console.log(`Arguments: ${argument}\n`);
       for (const [name, setting] of Object.entries(schema.shape)) {
         console.log(`--${flag(name)} (or ${name}): ${setting.description}`);
         console.log(`    default ${setting.parse(undefined)}`);
@@ -70,7 +68,7 @@ export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
     for (const { path, message } of error.issues) {
       complain(`--${flag(`${path}`)} (or ${path}) ${message}; see --help`);
     }
-  } catch (err) {
+  } catch (err) { // parseArgs throws at a wrong flag
     complain(`${(err as Error).message.replaceAll("\n", " ")}; see --help`);
   }
   process.exit(2);
@@ -78,33 +76,34 @@ export function settings<S extends z.ZodRawShape>(shape: S, argument = "") {
 
 // 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
 /** Connects. Where Redis is away, or refuses for good (a wrong password), the
- * script ends with one line. With `wait`, for scripts that run on, it waits for
- * a Redis that is away, now and later; meanwhile all commands reject. */
+ * script ends with one line. `wait` is for scripts that run on: they wait for a
+ * Redis that is away, now and later; meanwhile all commands reject. */
 export async function connect(url: string, { wait = false, name = me } = {}) {
-  const module = /^rediss?\+/i.test(url)
-    ? "./extras/cluster-client.ts"
-    : "redis";
+  const isCluster = /^rediss?\+/i.test(url); // another client, same functions
+  const module = isCluster ? "./extras/cluster-client.ts" : "redis";
   const { createClient }: typeof import("redis") = await import(module);
   const rcon = createClient({
     url,
     name,
-    RESP: 2, // the protocol's version; 3 needs HELLO, unknown to Redis 5
-    disableOfflineQueue: true, // else commands wait, and go even without log-in
-    commandOptions: { timeout: 0 }, // off: a limit costs a timer per command
+    RESP: 2, // the protocol that every Redis speaks; 3 needs Redis 6
+    disableOfflineQueue: true, // without a connection a command rejects at once
+    commandOptions: { timeout: 0 }, // no limit: it costs a timer per command
     maintNotifications: "disabled", // for Redis Enterprise; fails on IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
-  const where = `Redis at ${url.replace(/\/\/.*@/, "//")}`; // no password
-  let told = 0; // the worst we have told: 1, Redis refuses; 2, it is away
+  const where = `Redis at ${url}`; // complain() hides the password
+  let told = "there"; // what the user knows: "there", "refuses", or "away"
   rcon.on("error", (err) => {
-    if (!wait || hint(err) !== undefined) fail(err, where); // hint: it's final
-    const trouble = rcon.isReady ? 1 : 2; // 1 comes from retry()
-    if (trouble > told) complain(`Waiting for ${where}: ${cause(err)}`);
-    told = Math.max(told, trouble);
+    if (!wait || isFinal(err)) fail(err, where);
+    const state = rcon.isReady ? "refuses" : "away"; // it refuses: recover()
+    if (told === state || told === "away") return; // once, not at each try
+    complain(`Waiting for ${where}: ${cause(err)}`);
+    told = state;
   });
   rcon.on("ready", () => {
-    if (told === 2) complain("Redis is there.");
-    if (told === 2) told = 0; // 1 stays: a refusal is told once, not per retry
+    if (told !== "away") return;
+    complain("Redis is there.");
+    told = "there";
   });
   watch(rcon);
   rcon.connect().catch(() => {}); // on("error") tells; the next line waits
@@ -113,73 +112,84 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
 }
 export type Client = Awaited<ReturnType<typeof connect>>;
 
-/** When a network dies, no event tells. So after five PINGs without an answer
- * (4 s; two before `ready`) this connects anew. PINGs are counted, not time:
- * after Ctrl-Z and fg time would have passed. A long BLPOP delays PINGs. */
+/** A network that dies says nothing. So this sends a PING every 800 ms, and
+ * connects anew when five are unanswered. (After Ctrl-Z and fg much time has
+ * passed, but no PING: hence it counts.) PINGs wait while a BLPOP waits. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  rcon.on("connect", reset).on("error", reset); // a new try counts anew
+  rcon.on("connect", reset).on("error", reset); // after both a new try begins
   const timer = setInterval(() => {
-    if (!rcon.isOpen) return clearInterval(timer); // its owner has ended it
+    if (!rcon.isOpen) return clearInterval(timer); // its owner has closed it
+    // Redis's errors are answers, too. Offline, node-redis rejects: none.
     rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
-    if (unanswered++ < (rcon.isReady ? 5 : 2)) return;
-    renew(rcon);
-    rcon.emit("error", Error("no answer")); // destroyed: not isReady, so "away"
+    unanswered += 1;
+    if (unanswered <= 5) return;
+    renew(rcon); // now it is not ready, so that the next line tells "away"
+    rcon.emit("error", Error("no answer"));
   }, 800).unref();
 }
-/** Connects anew; what is under way fails. */
+/** Connects anew; what is under way rejects. */
 export async function renew(rcon: Client) {
   rcon.destroy();
-  await setImmediate(); // node-redis stops its own reconnecting a turn later
+  await setImmediate(); // until node-redis has given up its own reconnecting
   rcon.connect().catch(() => {});
 }
-/** For a loop: null after 100 ms, to try again; a final error ends us. */
-export async function retry(err: unknown, rcon: Client): Promise<null> {
-  const untold = err instanceof ErrorReply || hint(err) !== undefined;
-  if (untold) rcon.emit("error", err); // a lost connection has done so itself
-  // Failover: it is now a read-only copy (UNBLOCKED our BLPOP). Reconnect.
-  if (rcon.isReady && /^(READONLY|UNBLOCKED)/.test(cause(err))) renew(rcon);
+/** For a loop whose command failed: gives null after 100 ms, to try again. */
+export async function recover(err: unknown, rcon: Client): Promise<null> {
+  // Redis refuses. (Of a lost connection, connect()'s listener knows.)
+  if (err instanceof ErrorReply && rcon.isReady) {
+    rcon.emit("error", err); // tells it, or ends the script
+    // After a failover ours may be a copy (READONLY, UNBLOCKED) of the new
+    // master; a new connection to the same address may lead to that.
+    renew(rcon);
+  }
   await sleep(100);
   return null;
 }
 /** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown, what = "Redis"): never {
-  complain(`Cannot use ${what}: ${cause(err)}${hint(err) ?? ""}`);
+  complain(`Cannot use ${what}: ${cause(err)}`);
   process.exit(1);
 }
-// How final errors begin (the first match counts), and a hint, or "" for none.
-const final: [RegExp, string][] = [
-  [/^ERR (unknown|syntax|timeout is)/, ". Redis too old, a Sentinel, a proxy?"],
-  [/^MOVED|^ERR SELECT/, ". A cluster? --redis-url redis+cluster://host:port"],
-  [/^(ERR (?!max number)|WRONG|NO(AUTH|PERM)|DENIED|CROSSSLOT|this is no)/, ""],
-];
-const hint = (err: unknown) => final.find(([is]) => is.test(cause(err)))?.[1];
-/** An error in a few words. */
+/** Whether it is no use to wait, as for a password. "max number of clients" is
+ * the one ERR that passes by itself. */
+const isFinal = (err: unknown) =>
+  /^(ERR (?!max num)|WRONG|NOAUTH|NOPERM|DENIED|MOVED|CROSSSLOT|this is no)/
+    .test(cause(err));
+/** An error in a few words, and what may help. */
 export function cause(err: unknown): string {
   const { code, message } = err as NodeJS.ErrnoException;
-  // node-redis throws these when it cannot read an answer.
-  const unread = err instanceof TypeError || /^Unknown RESP/.test(message);
+  // node-redis's words when it cannot read an answer.
+  const unread = /^(Unknown RESP|Cannot read)/.test(message);
   if (unread) return "this is no Redis; what else has its port?";
   // Where localhost has two addresses, the message is empty.
   const isHere = code === "ECONNREFUSED" && /^$|127\.|::1/.test(message);
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
-  return code ?? message.replace(/,? with args beginning with.*/s, "");
+  const text = code ?? message.replace(/,? with args beginning with.*/s, "");
+  const isOther = /^ERR (unknown command|syntax error)/.test(text);
+  if (isOther) return `${text}. Redis too old, a Sentinel, a proxy?`;
+  const isCluster = /^(MOVED|ERR SELECT)/.test(text);
+  return isCluster ? `${text}. A cluster? redis+cluster://host:port` : text;
 }
 
 // 3. Print, and stop.
 let lines = ""; // not yet written
 let written = Promise.resolve();
-/** Prints a line, all of one event-loop turn in one write; resolves then. */
-export function print(...words: unknown[]): Promise<void> {
-  if (!lines) written = new Promise((done) => process.nextTick(flush, done));
+/** Prints a line, in one write with all others of this turn of the event loop:
+ * a burst is twice as fast so. Await it to be no faster than the reader. */
+export function print(...words: unknown[]) {
+  if (lines === "") {
+    written = new Promise((done) => process.nextTick(flush, done));
+  }
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
 function flush(done: () => void) {
   process.stdout.write(lines, (err) => err || done());
   lines = "";
+  // Nobody reads: we end before memory is full.
   if (process.stdout.writableLength > 64e6) fail(Error("unread"), "the output");
 }
 process.on("exit", () => process.stdout.write(lines));
@@ -194,11 +204,11 @@ export const complain = (line: string) =>
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
   const text = String(word);
-  // Control characters, line and paragraph ends, lone surrogates, bidi marks.
-  const unsafe = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_C}]/gu;
+  // Control characters, half characters, line ends, marks of direction.
+  const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_C}]/gu;
   if (text.length <= 1000 && text.search(unsafe) < 0) return text;
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
-    .replace(unsafe, encodeURIComponent); // inspect() leaves some
+    .replace(unsafe, encodeURIComponent); // inspect() leaves the last
 }
 /** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: to finish what is in
  * hand. The same signal once more ends the script. */

@@ -24,7 +24,7 @@ while (!stop.aborted) {
   // 没有消息就等。 A second at most, to look at `stop`; config.ts's PINGs wait
   // behind it, too. Cancelling a BLPOP could lose what it has just taken.
   const taking = rcon[pop](config.QUEUE, 1);
-  const task = await taking.catch((err) => mq.retry(err, rcon));
+  const task = await taking.catch((err) => mq.recover(err, rcon));
   if (task === null) continue; // nothing yet, or an error: once more
 
   await mq.print("Task get", task.element); // before the next one is taken

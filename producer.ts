@@ -12,7 +12,7 @@ import * as mq from "./config.ts";
 
 // 设置。 Which settings (zod schemas), then their values; […] allows args.
 const { REDIS_URL, QUEUE } = mq;
-const config = mq.settings({ REDIS_URL, QUEUE }, "[message …]");
+const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
 
 // 随机数。 A random digit, as in the articles.

@@ -10,7 +10,7 @@ import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
 const { REDIS_URL, CHANNEL } = mq;
-const config = mq.settings({ REDIS_URL, CHANNEL }, "[message …]");
+const config = mq.settings({ REDIS_URL, CHANNEL }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
 
 // The articles' publisher first subscribes, too: PUBLISH does not need it.

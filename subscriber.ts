@@ -15,11 +15,11 @@ const name = config.MQ_NAME;
 mq.stopGently().onabort = () => process.exit(); // else no Ctrl-C in Docker
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
-// 订阅频道。 Again until it works: null is what `retry` gives after an error.
+// 订阅频道。 Again until it works: null is what `recover` gives after an error.
 // When the connection breaks later, node-redis subscribes anew by itself.
 const subscribe = () =>
   rcon.subscribe(config.CHANNEL, (task) => mq.print("Task get", task));
-while (await subscribe().catch((err) => mq.retry(err, rcon)) === null);
+while (await subscribe().catch((err) => mq.recover(err, rcon)) === null);
 mq.print("listen task channel", config.CHANNEL, "as", name);
 
 rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));

@@ -20,7 +20,7 @@ const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 // Of a MULTI the command that failed says why.
 const retry = (err: unknown) =>
-  mq.retry(err instanceof MultiErrorReply ? [...err.errors()][0] : err, rcon);
+  mq.recover(err instanceof MultiErrorReply ? [...err.errors()][0] : err, rcon);
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {

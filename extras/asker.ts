@@ -15,7 +15,9 @@ import * as mq from "../config.ts";
 const { REDIS_URL, QUEUE } = mq;
 const WAIT_MS = mq.whole(1, 3_600_000).default(5000)
   .describe("for an answer, in ms");
-const config = mq.settings({ REDIS_URL, QUEUE, WAIT_MS }, "[question …]");
+const config = mq.settings({ REDIS_URL, QUEUE, WAIT_MS }, {
+  allowPositionals: true,
+});
 const rcon = await mq.connect(config.REDIS_URL);
 
 const questions = config.args.length > 0 ? config.args : [`${randomInt(10)}`];

@@ -31,7 +31,9 @@ while (!stop.aborted) {
   // A second at most, as in consumer.ts: a program that just ends loses
   // what Redis hands it.
   const taken = rcon.blmPop(1, config.QUEUE, side, { COUNT: config.BATCH });
-  const tasks = await taken.then(messages).catch((err) => mq.retry(err, rcon));
+  const tasks = await taken.then(messages).catch((err) =>
+    mq.recover(err, rcon)
+  );
   if (tasks === null) continue;
 
   let printed;

@@ -23,7 +23,7 @@ mq.print("listen task queue", config.QUEUE, "as", name);
 while (!stop.aborted) {
   // A second at most, as in consumer.ts.
   const taking = rcon[pop](queues, 1);
-  const task = await taking.catch((err) => mq.retry(err, rcon));
+  const task = await taking.catch((err) => mq.recover(err, rcon));
   if (task === null) continue;
 
   await mq.print("Task get", task.element);

@@ -49,7 +49,7 @@ async function live() {
       await sleep(lease / 2);
     } catch (err) {
       missed.clear();
-      await mq.retry(err, keeper);
+      await mq.recover(err, keeper);
     }
   }
 }
@@ -70,7 +70,7 @@ live();
 const bytes = rcon.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
 const remove = (task: Buffer): Promise<unknown> =>
   bytes.lRem(hand(id), 1, task).catch(async (err) => {
-    await mq.retry(err, rcon);
+    await mq.recover(err, rcon);
     // Refused, it is sent again; or what is finished would come again.
     if (err instanceof ErrorReply && !stop.aborted) await remove(task);
   });
@@ -96,7 +96,7 @@ if (policy) mq.complain(`A full Redis deletes queues and leases: ${policy}`);
 mq.print("listen task queue", config.QUEUE, "as", config.MQ_NAME);
 
 while (!stop.aborted) {
-  const task = await take().catch((err) => mq.retry(err, rcon));
+  const task = await take().catch((err) => mq.recover(err, rcon));
   await removed; // Redis has answered it by now, or refused it
   if (task === null) continue;
   if (!Buffer.isBuffer(task)) mq.fail(TypeError()); // that is no Redis

@@ -32,10 +32,10 @@ const stop = mq.stopGently();
 // "0" is the beginning, "$" the end. BUSYGROUP: the group exists already.
 const create = (from: string) =>
   rcon.xGroupCreate(stream, group, from, { MKSTREAM: true }).catch((err) =>
-    mq.cause(err).startsWith("BUSYGROUP") ? "there" : mq.retry(err, rcon)
+    mq.cause(err).startsWith("BUSYGROUP") ? "there" : mq.recover(err, rcon)
   );
 async function again(err: unknown) {
-  if (!mq.cause(err).startsWith("NOGROUP")) return await mq.retry(err, rcon);
+  if (!mq.cause(err).startsWith("NOGROUP")) return await mq.recover(err, rcon);
   mq.complain(`Group ${group} is gone: it begins again, with all there is.`);
   await create("0"); // rather twice than never
   return null;

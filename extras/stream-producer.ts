@@ -16,7 +16,7 @@ import * as mq from "../config.ts";
 
 const { REDIS_URL } = mq;
 const STREAM = mq.text.default("task:stream").describe("the stream");
-const config = mq.settings({ REDIS_URL, STREAM }, "[message …]");
+const config = mq.settings({ REDIS_URL, STREAM }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
 
 // ~ cuts off only where it is cheap: whole blocks of the stream.

@@ -12,7 +12,7 @@
 import * as mq from "../config.ts";
 
 const { REDIS_URL, MQ_NAME } = mq;
-const config = mq.settings({ REDIS_URL, MQ_NAME }, "[pattern …]");
+const config = mq.settings({ REDIS_URL, MQ_NAME }, { allowPositionals: true });
 const name = config.MQ_NAME;
 const patterns = config.args.length > 0 ? config.args : ["*"]; // every channel
 mq.stopGently().onabort = () => process.exit(); // as in subscriber.ts
@@ -22,7 +22,7 @@ const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const hear = (task: string, channel: string) =>
   mq.print("Task get", channel, "--", task);
 const subscribe = () => rcon.pSubscribe(patterns, hear);
-while (await subscribe().catch((err) => mq.retry(err, rcon)) === null);
+while (await subscribe().catch((err) => mq.recover(err, rcon)) === null);
 mq.print("listen task channel", ...patterns, "as", name);
 
 rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));
