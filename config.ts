@@ -91,19 +91,15 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     maintNotifications: "disabled", // for Redis Enterprise; fails on IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
-  const where = `Redis at ${url}`; // complain() hides the password
-  let told = "there"; // what the user knows: "there", "refuses", or "away"
+  let away = false; // as told: once, not at each try
   rcon.on("error", (err) => {
-    if (!wait || isFinal(err)) fail(err, where);
-    const state = rcon.isReady ? "refuses" : "away"; // it refuses: recover()
-    if (told === state || told === "away") return; // once, not at each try
-    complain(`Waiting for ${where}: ${cause(err)}`);
-    told = state;
+    if (!wait || final.test(cause(err))) fail(err, `Redis at ${url}`);
+    if (!away) complain(`Waiting for Redis at ${url}: ${cause(err)}`);
+    away = true;
   });
   rcon.on("ready", () => {
-    if (told !== "away") return;
-    complain("Redis is there.");
-    told = "there";
+    if (away) complain("Redis is there.");
+    away = false;
   });
   watch(rcon);
   rcon.connect().catch(() => {}); // on("error") tells; the next line waits
@@ -123,28 +119,23 @@ export function watch(rcon: Client) {
     if (!rcon.isOpen) return clearInterval(timer); // its owner has closed it
     // Redis's errors are answers, too. Offline, node-redis rejects: none.
     rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
-    unanswered += 1;
-    if (unanswered <= 5) return;
-    renew(rcon); // now it is not ready, so that the next line tells "away"
-    rcon.emit("error", Error("no answer"));
+    if (++unanswered > 5) renew(rcon, Error("no answer"));
   }, 800).unref();
 }
-/** Connects anew; what is under way rejects. */
-export async function renew(rcon: Client) {
+/** Connects anew, and tells why; what is under way rejects. */
+export async function renew(rcon: Client, why: unknown) {
   rcon.destroy();
+  rcon.emit("error", why); // to connect()'s listener
   await setImmediate(); // until node-redis has given up its own reconnecting
   rcon.connect().catch(() => {});
 }
-/** For a loop whose command failed: gives null after 100 ms, to try again. */
+/** For a loop whose command failed: gives null after a second, to try again. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
-  // Redis refuses. (Of a lost connection, connect()'s listener knows.)
-  if (err instanceof ErrorReply && rcon.isReady) {
-    rcon.emit("error", err); // tells it, or ends the script
-    // After a failover ours may be a copy (READONLY, UNBLOCKED) of the new
-    // master; a new connection to the same address may lead to that.
-    renew(rcon);
-  }
-  await sleep(100);
+  // The connection broke: node-redis connects anew. Or Redis refuses: after a
+  // failover, it may be a copy (READONLY, UNBLOCKED) of the new master; a new
+  // connection to the same address leads to that.
+  if (err instanceof ErrorReply && rcon.isReady) renew(rcon, err);
+  await sleep(1000);
   return null;
 }
 /** Ends the script with one line on stderr and status 1. */
@@ -152,11 +143,10 @@ export function fail(err: unknown, what = "Redis"): never {
   complain(`Cannot use ${what}: ${cause(err)}`);
   process.exit(1);
 }
-/** Whether it is no use to wait, as for a password. "max number of clients" is
- * the one ERR that passes by itself. */
-const isFinal = (err: unknown) =>
-  /^(ERR (?!max num)|WRONG|NOAUTH|NOPERM|DENIED|MOVED|CROSSSLOT|this is no)/
-    .test(cause(err));
+// How errors begin at which it is no use to wait. ("ERR max number of clients"
+// passes; "this is no Redis" is from cause().)
+const final =
+  /^(ERR (?!max num)|WRONG|NOAUTH|NOPERM|DENIED|MOVED|CROSSSLOT|this is no)/;
 /** An error in a few words, and what may help. */
 export function cause(err: unknown): string {
   const { code, message } = err as NodeJS.ErrnoException;
@@ -168,10 +158,11 @@ export function cause(err: unknown): string {
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   const text = code ?? message.replace(/,? with args beginning with.*/s, "");
-  const isOther = /^ERR (unknown command|syntax error)/.test(text);
-  if (isOther) return `${text}. Redis too old, a Sentinel, a proxy?`;
-  const isCluster = /^(MOVED|ERR SELECT)/.test(text);
-  return isCluster ? `${text}. A cluster? redis+cluster://host:port` : text;
+  const isOther = /^(MOVED|ERR (unknown command|syntax error|SELECT))/.test(
+    text,
+  );
+  const others = "too old, a proxy, a Sentinel, a cluster (redis+cluster:)?";
+  return isOther ? `${text}. Redis ${others}` : text;
 }
 
 // 3. Print, and stop.
@@ -180,17 +171,15 @@ let written = Promise.resolve();
 /** Prints a line, in one write with all others of this turn of the event loop:
  * a burst is twice as fast so. Await it to be no faster than the reader. */
 export function print(...words: unknown[]) {
-  if (lines === "") {
-    written = new Promise((done) => process.nextTick(flush, done));
-  }
+  if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
 function flush(done: () => void) {
   process.stdout.write(lines, (err) => err || done());
   lines = "";
-  // Nobody reads: we end before memory is full.
-  if (process.stdout.writableLength > 64e6) fail(Error("unread"), "the output");
+  const unread = process.stdout.writableLength; // bytes, in our memory
+  if (unread > 64e6) fail(Error("nobody reads it"), "the output");
 }
 process.on("exit", () => process.stdout.write(lines));
 process.stdout.on("error", (err) => {
@@ -200,7 +189,7 @@ process.stdout.on("error", (err) => {
 process.stderr.on("error", () => {}); // nobody reads it: no reason to end
 /** Prints a line on stderr, without the user and the password of a URL. */
 export const complain = (line: string) =>
-  console.error(visible(line.replace(/\/\/.*@/gs, "//…@")));
+  console.error(visible(line.replace(/\/\/.*@/gs, "//")));
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
   const text = String(word);

@@ -1,33 +1,33 @@
 // Consumer: takes messages off the queue one by one. 消费者：逐条取走消息。
 //
-//   Redis:    BLPOP task:prodcons:queue 1 (second; BRPOP with --order fifo)
-//             https://redis.io/docs/latest/commands/blpop/
+//   Redis:    BLPOP task:prodcons:queue 1    https://redis.io/commands/blpop
 //   Run:      npx tsx consumer.ts    Ctrl-C ends it, after the message in hand
 //   Partner:  npx tsx producer.ts    in another terminal, or server.ts
 //   Delivery: at most once: each message goes to one consumer; a crash can
 //             lose the one in hand, a broken connection the one on its way.
 //   Order:    LPUSH and BLPOP both work at the left end, so of a backlog the
-//             newest comes first (a stack). --order fifo: the oldest.
+//             newest comes first (a stack). --order fifo (BRPOP): the oldest.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import * as mq from "./config.ts";
 
 const { REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME });
-const name = config.MQ_NAME; // next: wait, while Redis is away
+const name = config.MQ_NAME; // who we are, in Redis's list and on the board
+// wait: while Redis is away, now or later, instead of ending.
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
-  // 没有消息就等。 A second at most, to look at `stop`; config.ts's PINGs wait
-  // behind it, too. Cancelling a BLPOP could lose what it has just taken.
+  // 没有消息就等。 Waits for a message, a second at most; then looks at `stop`.
+  // (A BLPOP that is cut off instead could lose what it has just taken.)
   const taking = rcon[pop](config.QUEUE, 1);
   const task = await taking.catch((err) => mq.recover(err, rcon));
   if (task === null) continue; // nothing yet, or an error: once more
 
-  await mq.print("Task get", task.element); // before the next one is taken
+  await mq.print("Task get", task.element); // written: now we may take another
   if (config.WORK_MS === 0) continue;
   await sleep(config.WORK_MS); // stands for real work on a file or an order
   await mq.print("Task done", task.element);

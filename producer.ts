@@ -1,7 +1,6 @@
 // Producer: pushes one digit, or each message. 生产者：推入随机数或给出的消息。
 //
-//   Redis:    LPUSH task:prodcons:queue 7
-//             https://redis.io/docs/latest/commands/lpush/
+//   Redis:    LPUSH task:prodcons:queue 7    https://redis.io/commands/lpush
 //   Run:      npx tsx producer.ts    or: npx tsx producer.ts "order 1001"
 //   Partner:  npx tsx consumer.ts    in another terminal, before or after
 //   Delivery: a message that is printed here is in the queue. If the connection
@@ -10,16 +9,17 @@
 import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
-// 设置。 Which settings (zod schemas), then their values; […] allows args.
+// 设置。 mq.QUEUE is the rule for QUEUE; config.QUEUE is its value, from --queue,
+// from the variable QUEUE, or the default. Positionals are our messages.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
 
-// 随机数。 A random digit, as in the articles.
+// 随机数。 A random digit, as in the articles, where no message was given.
 const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
-  // 推入队列左端。 Onto the left end of the list (fail ends the script).
+  // 推入队列左端。 Onto the left end of the list. If not: a line, and we end.
   const length = await rcon.lPush(config.QUEUE, elem).catch(mq.fail);
   mq.print("lpush", config.QUEUE, "--", elem, `(queue length ${length})`);
 }
-rcon.destroy(); // an open connection would keep us running; all is answered
+rcon.destroy(); // else the open connection would keep us running

@@ -3,8 +3,8 @@
 //   Redis:    LPUSH task:prodcons:queue 7, PUBLISH task:pubsub:channel 7
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
-//   Delivery: a click that leads back to the page has sent its digit; twice, if
-//             the browser lost the answer and asked again. After 503, perhaps.
+//   Delivery: a click that leads back here has sent its digit; twice, if the
+//             browser had to ask again. One that ends in a 503 may have, too.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
@@ -13,16 +13,14 @@ import * as mq from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
-// localhost may mean two addresses, 127.0.0.1 and ::1. We take one.
-const home = config.MQ_HOST === "localhost" ? "127.0.0.1" : config.MQ_HOST;
-mq.stopGently().onabort = () => process.exit(); // else no Ctrl-C in Docker
+const home = config.MQ_HOST;
+mq.stopGently().onabort = () => process.exit(); // as process 1, in Docker
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.
 const index = (res: http.ServerResponse) =>
   res.setHeader("Content-Type", "text/html; charset=utf-8").end(`<!doctype html>
 <html lang="zh-CN"><title>Redis Message Queue</title>
-<meta name="viewport" content="width=device-width">
 <br>
 <center><h3>Redis Message Queue</h3>
 <br>
@@ -56,27 +54,29 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
   ["/pubsub", pubsub],
 ]);
 
-/** Whether a person sends this: by a click on our page, typed, or curl here. */
+/** Whether to send. Any page on the web can make a browser fetch our links; so
+ * only a click on our page counts, a typed address, or curl on this machine. */
 function isWanted({ method, headers }: http.IncomingMessage) {
   const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  // A browser that fetches a link ahead, unclicked, says so in one of these.
+  // Browsers fetch links ahead, unclicked; then they send one of these headers.
   const ahead = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
-  // Browsers say where a click comes from; "none": the address was typed.
+  // On this machine, or over https, they say where a click was; none: typed.
   if (site) return site === "same-origin" || site === "none";
-  // Over plain http to another machine they do not. Then our page is Referer.
-  const from = origin ?? referer; // foreign WebSockets: only Origin
+  // Elsewhere they name the page, in Referer (in Origin, for a WebSocket's GET).
+  const from = origin ?? referer;
   if (from) return URL.canParse(from) && new URL(from).host === host;
-  // With neither it may be a foreign <img>; or curl, on this machine.
+  // Neither: curl, on this machine; from elsewhere, perhaps a foreign <img>.
   return /^(localhost|127\.|\[::1])/.test(host);
 }
 
 export const server = http.createServer(async (req, res) => {
+  // No foreign page may show ours in a frame, and have people click there.
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
-  res.setHeader("Referrer-Policy", "same-origin"); // no framed click; Referer
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // Host without :3000 and [ ]. Foreign names may lead here (DNS rebinding).
+  // A foreign page's name can be made to lead here, so that its clicks look like
+  // ours (DNS rebinding); an IP cannot. This is Host, without :3000 and [ ].
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", home.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
@@ -87,8 +87,8 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    // Now a read-only replica: connect anew (unless under way); no resend.
-    if (mq.cause(err).startsWith("READONLY") && rcon.isReady) mq.renew(rcon);
+    // After a failover this is a copy of the new master: as in recover().
+    if (mq.cause(err).startsWith("READONLY")) mq.renew(rcon, err);
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }
 });

@@ -1,7 +1,7 @@
 // Subscriber: prints what is published meanwhile. 订阅者：打印此时发布的消息。
 //
 //   Redis:    SUBSCRIBE task:pubsub:channel
-//             https://redis.io/docs/latest/commands/subscribe/
+//             https://redis.io/commands/subscribe
 //   Run:      npx tsx subscriber.ts    Ctrl-C ends it
 //   Partner:  npx tsx publisher.ts     in another terminal, or server.ts
 //   Delivery: at most once: each subscriber gets each message. What is
@@ -12,14 +12,13 @@ import * as mq from "./config.ts";
 const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
 const name = config.MQ_NAME;
-mq.stopGently().onabort = () => process.exit(); // else no Ctrl-C in Docker
+mq.stopGently().onabort = () => process.exit(); // as process 1, in Docker
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
-// 订阅频道。 Again until it works: null is what `recover` gives after an error.
-// When the connection breaks later, node-redis subscribes anew by itself.
-const subscribe = () =>
-  rcon.subscribe(config.CHANNEL, (task) => mq.print("Task get", task));
-while (await subscribe().catch((err) => mq.recover(err, rcon)) === null);
+// 订阅频道。 node-redis does it again by itself after the connection broke.
+const listener = (task: string) => mq.print("Task get", task);
+await rcon.subscribe(config.CHANNEL, listener).catch(mq.fail);
 mq.print("listen task channel", config.CHANNEL, "as", name);
 
+// The first "ready" was before connect() came back; each later one is a return.
 rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));

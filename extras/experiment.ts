@@ -37,7 +37,7 @@ const { args, PORT, MQ_REDIS_PORT, ...config } = mq.settings({
   PORT: mq.PORT,
   MQ_REDIS_PORT: mq.whole(0, 65_535).default(0).describe("0: a free one"),
   MQ_TEXT: z.string().default("").describe("another text than ours"),
-}, "[number] [en|zh]");
+}, { allowPositionals: true });
 const person = process.stdin.isTTY && process.stdout.isTTY;
 async function ask(question: string) {
   const rl = createInterface(process.stdin, process.stdout);

@@ -2,7 +2,7 @@
 // patterns. 收听名字符合模式的所有频道。
 //
 //   Redis:    PSUBSCRIBE news.*    Redis 2.0
-//             https://redis.io/docs/latest/commands/psubscribe/
+//             https://redis.io/commands/psubscribe
 //   Run:      npx tsx extras/topic-subscriber.ts "news.*"    Ctrl-C ends it
 //   Partner:  npx tsx publisher.ts --channel news.sport goal
 //   Delivery: at most once for each pattern: a message that fits two of them
@@ -18,11 +18,9 @@ const patterns = config.args.length > 0 ? config.args : ["*"]; // every channel
 mq.stopGently().onabort = () => process.exit(); // as in subscriber.ts
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
-// As in subscriber.ts: only the first time it is ours to repeat.
-const hear = (task: string, channel: string) =>
+const listener = (task: string, channel: string) =>
   mq.print("Task get", channel, "--", task);
-const subscribe = () => rcon.pSubscribe(patterns, hear);
-while (await subscribe().catch((err) => mq.recover(err, rcon)) === null);
+await rcon.pSubscribe(patterns, listener).catch(mq.fail);
 mq.print("listen task channel", ...patterns, "as", name);
 
 rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));

@@ -42,7 +42,7 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
       assert.equal(lost.out, "");
     });
 
-    test(`${file} gives up a server that accepts and never answers within about 3 s`, async (t) => {
+    test(`${file} gives up a server that accepts and never answers within 5 s`, async (t) => {
       let dialled = 0; // from here on it is Redis's time, not the start-up's
       const silent = createServer(() => {
         dialled = performance.now();
@@ -52,7 +52,7 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
       const { port } = silent.address() as { port: number };
       let took = Infinity;
       // A busy machine is slow once; a script that waits, each time.
-      for (let i = 0; i < 3 && took >= 3500; i++) {
+      for (let i = 0; i < 3 && took >= 5000; i++) {
         const lost = script(t, file, [], {
           REDIS_URL: `redis://127.0.0.1:${port}/5`,
         });
@@ -63,7 +63,7 @@ describe("when Redis is away", { concurrency: atOnce }, () => {
           `Cannot use Redis at redis://127.0.0.1:${port}/5: no answer\n`,
         );
       }
-      assert.ok(took < 3500, `${took} ms`);
+      assert.ok(took < 5000, `${took} ms`);
     });
   }
 

@@ -21,7 +21,7 @@ const send = async (word: string, task: string, sent: Promise<unknown>) => {
     () => mq.print(word, task, Math.round(performance.now())),
     (err) => {
       const isReplica = mq.cause(err).startsWith("READONLY");
-      if (isReplica && rcon.isReady) mq.renew(rcon);
+      if (isReplica && rcon.isReady) mq.renew(rcon, err);
     },
   );
   open--;

@@ -291,7 +291,8 @@ describe("hostile servers", { concurrency: atOnce }, () => {
       assert.equal(
         refused.err,
         `Cannot use Redis at redis://127.0.0.1:${port}/5: ERR unknown ` +
-          "command 'AUTH'. Redis too old, a Sentinel, a proxy?\n",
+          "command 'AUTH'. Redis too old, a proxy, a Sentinel, a cluster " +
+          "(redis+cluster:)?\n",
       );
       assert.equal(refused.out, "");
     }));
