@@ -129,13 +129,13 @@ export async function renew(rcon: Client, why: unknown) {
   await setImmediate(); // until node-redis has given up its own reconnecting
   rcon.connect().catch(() => {});
 }
-/** For a loop whose command failed: gives null after a second, to try again. */
+/** For a loop whose command failed: gives null, a moment later. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
   // The connection broke: node-redis connects anew. Or Redis refuses: after a
   // failover, it may be a copy (READONLY, UNBLOCKED) of the new master; a new
   // connection to the same address leads to that.
   if (err instanceof ErrorReply && rcon.isReady) renew(rcon, err);
-  await sleep(1000);
+  await sleep(err instanceof ErrorReply ? 1000 : 100); // ms
   return null;
 }
 /** Ends the script with one line on stderr and status 1. */

@@ -174,7 +174,7 @@ describe("settings", { concurrency: atOnce }, () => {
       MQ_HOST: "localhost",
       HOST: "x86_64-conda-linux-gnu", // conda sets it
     });
-    await page.says(`http://127.0.0.1:${port}/`);
+    await page.says(`http://localhost:${port}/`);
     assert.ok(
       (await fetch(`http://localhost:${port}/`)).headers.has("content-type"),
     );
