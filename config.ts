@@ -20,7 +20,7 @@ export function whole(min: number, max: number) {
 // redis://user:p%40ss@host:6379/5, or a cluster: redis+cluster://a:7001,b:7002.
 // A % must begin an escape, %20 to %7f; node-redis would throw at others.
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
-const withOneHost = (url: string) => url.replace(/,[^@]*$/, ""); // as URL wants
+const withOneHost = (url: string) => url.replace(/,[^@]*$/, ""); // else no URL
 export const REDIS_URL = z.string().refine(
   (url) => form.test(url) && URL.canParse(withOneHost(url)),
   "must look like redis://localhost:6379/5; %40 is an @ in a password",
@@ -33,13 +33,14 @@ export const WORK_MS = whole(0, 3_600_000).default(0).describe("work, in ms");
 export const PORT = whole(0, 65_535).default(3000).describe("0: a free one");
 // HOST and NAME are other programs' variables already: hence MQ_.
 export const MQ_HOST = text.default("127.0.0.1").describe("the page's address");
+// The script and its process: consumer:4711.
 const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
 export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
   .default(me).describe("who this is in Redis's CLIENT LIST and extras/board");
 
-/** Reads the settings in `shape`: a flag (--redis-url) wins over a variable
- * (REDIS_URL), and that, unless it is empty, over the default. `more` is for
- * parseArgs; `args` are the words without a flag, if it allows them. --help
+/** Reads each setting in `shape` from its flag (--redis-url), or else from the
+ * variable (REDIS_URL), if it is not empty, or else takes the default. `args`
+ * are the words without a flag, if `more`, for parseArgs, allows them. --help
  * prints the script's header. A mistake is a line and status 2. */
 export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
   const schema = z.object(shape);
@@ -75,6 +76,10 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
 }
 
 // 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
+// How errors begin at which it is no use to wait ("ERR max number of clients"
+// passes by itself).
+const final =
+  /^(ERR (?!max num)|WRONG|NOAUTH|NOPERM|DENIED|MOVED|CROSSSLOT|this is no)/;
 /** Connects. Where Redis is away, or refuses for good (a wrong password), the
  * script ends with one line. `wait` is for scripts that run on: they wait for a
  * Redis that is away, now and later; meanwhile all commands reject. */
@@ -91,7 +96,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     maintNotifications: "disabled", // for Redis Enterprise; fails on IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
-  let away = false; // as told: once, not at each try
+  let away = false; // told once, not at each try
   rcon.on("error", (err) => {
     if (!wait || final.test(cause(err))) fail(err, `Redis at ${url}`);
     if (!away) complain(`Waiting for Redis at ${url}: ${cause(err)}`);
@@ -109,15 +114,16 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
 export type Client = Awaited<ReturnType<typeof connect>>;
 
 /** A network that dies says nothing. So this sends a PING every 800 ms, and
- * connects anew when five are unanswered. (After Ctrl-Z and fg much time has
- * passed, but no PING: hence it counts.) PINGs wait while a BLPOP waits. */
+ * connects anew when five are unanswered. (PINGs are counted, not time: that
+ * goes on while Ctrl-Z stops us.) A BLPOP holds PINGs up: hence 1 s at most. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  rcon.on("connect", reset).on("error", reset); // after both a new try begins
+  rcon.on("connect", reset).on("error", reset); // at each a new try begins
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // its owner has closed it
-    // Redis's errors are answers, too. Offline, node-redis rejects: none.
+    // An error from Redis is an answer, too; one from node-redis (no connection
+    // to send it on) is none.
     rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
     if (++unanswered > 5) renew(rcon, Error("no answer"));
   }, 800).unref();
@@ -131,9 +137,9 @@ export async function renew(rcon: Client, why: unknown) {
 }
 /** For a loop whose command failed: gives null, a moment later. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
-  // The connection broke: node-redis connects anew. Or Redis refuses: after a
-  // failover, it may be a copy (READONLY, UNBLOCKED) of the new master; a new
-  // connection to the same address leads to that.
+  // After a broken connection node-redis connects anew. Where Redis refuses, we
+  // do: after a failover ours may be a copy (READONLY, UNBLOCKED) of the new
+  // master, and the same address lead to that one now.
   if (err instanceof ErrorReply && rcon.isReady) renew(rcon, err);
   await sleep(err instanceof ErrorReply ? 1000 : 100); // ms
   return null;
@@ -143,10 +149,6 @@ export function fail(err: unknown, what = "Redis"): never {
   complain(`Cannot use ${what}: ${cause(err)}`);
   process.exit(1);
 }
-// How errors begin at which it is no use to wait. ("ERR max number of clients"
-// passes; "this is no Redis" is from cause().)
-const final =
-  /^(ERR (?!max num)|WRONG|NOAUTH|NOPERM|DENIED|MOVED|CROSSSLOT|this is no)/;
 /** An error in a few words, and what may help. */
 export function cause(err: unknown): string {
   const { code, message } = err as NodeJS.ErrnoException;
@@ -158,25 +160,23 @@ export function cause(err: unknown): string {
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   const text = code ?? message.replace(/,? with args beginning with.*/s, "");
-  const isOther = /^(MOVED|ERR (unknown command|syntax error|SELECT))/.test(
-    text,
-  );
+  const odd = /^(MOVED|ERR (unknown command|syntax error|SELECT))/.test(text);
   const others = "too old, a proxy, a Sentinel, a cluster (redis+cluster:)?";
-  return isOther ? `${text}. Redis ${others}` : text;
+  return odd ? `${text}. Redis ${others}` : text;
 }
 
 // 3. Print, and stop.
 let lines = ""; // not yet written
 let written = Promise.resolve();
-/** Prints a line, in one write with all others of this turn of the event loop:
- * a burst is twice as fast so. Await it to be no faster than the reader. */
+/** Prints a line. All lines of one turn of the event loop leave in one write: so
+ * a burst is twice as fast. Await it to be no faster than who reads them. */
 export function print(...words: unknown[]) {
   if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
 function flush(done: () => void) {
-  process.stdout.write(lines, (err) => err || done());
+  process.stdout.write(lines, (err) => err || done()); // err: we end, below
   lines = "";
   const unread = process.stdout.writableLength; // bytes, in our memory
   if (unread > 64e6) fail(Error("nobody reads it"), "the output");

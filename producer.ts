@@ -10,7 +10,7 @@ import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
 // 设置。 mq.QUEUE is the rule for QUEUE; config.QUEUE is its value, from --queue,
-// from the variable QUEUE, or the default. Positionals are our messages.
+// from the variable QUEUE, or the default; args are the words without a flag.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);

@@ -14,7 +14,7 @@ import * as mq from "./config.ts";
 const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
 const home = config.MQ_HOST;
-mq.stopGently().onabort = () => process.exit(); // as process 1, in Docker
+mq.stopGently().onabort = () => process.exit(); // process 1 (Docker) needs it
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.

@@ -12,7 +12,7 @@ import * as mq from "./config.ts";
 const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
 const name = config.MQ_NAME;
-mq.stopGently().onabort = () => process.exit(); // as process 1, in Docker
+mq.stopGently().onabort = () => process.exit(); // process 1 (Docker) needs it
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
 // 订阅频道。 node-redis does it again by itself after the connection broke.
