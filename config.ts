@@ -17,12 +17,12 @@ export function whole(min: number, max: number) {
   return z.string().regex(/^\d+$/, error).transform(Number)
     .pipe(z.number().min(min, error).max(max, error));
 }
-// redis://user:p%40ss@host:6379/5, or a cluster: redis+cluster://a:7001,b:7002.
-// A % must begin an escape, %20 to %7f; node-redis would throw at others.
+// redis://user:p%40ss@host:6379/5 (database 5; rediss: with TLS), or a cluster:
+// redis+cluster://a:7001,b:7002. Beyond %20 to %7f node-redis may throw.
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
-const withOneHost = (url: string) => url.replace(/,[^@]*$/, ""); // else no URL
+const oneHost = (url: string) => url.replace(/,[^@]*$/, ""); // URL knows one
 export const REDIS_URL = z.string().refine(
-  (url) => form.test(url) && URL.canParse(withOneHost(url)),
+  (url) => form.test(url) && URL.canParse(oneHost(url)),
   "must look like redis://localhost:6379/5; %40 is an @ in a password",
 ).default("redis://localhost:6379/5").describe("where Redis is");
 export const QUEUE = text.default("task:prodcons:queue").describe("the queue");
@@ -33,15 +33,14 @@ export const WORK_MS = whole(0, 3_600_000).default(0).describe("work, in ms");
 export const PORT = whole(0, 65_535).default(3000).describe("0: a free one");
 // HOST and NAME are other programs' variables already: hence MQ_.
 export const MQ_HOST = text.default("127.0.0.1").describe("the page's address");
-// The script and its process: consumer:4711.
 const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
 export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
   .default(me).describe("who this is in Redis's CLIENT LIST and extras/board");
 
 /** Reads each setting in `shape` from its flag (--redis-url), or else from the
- * variable (REDIS_URL), if it is not empty, or else takes the default. `args`
- * are the words without a flag, if `more`, for parseArgs, allows them. --help
- * prints the script's header. A mistake is a line and status 2. */
+ * variable (REDIS_URL), if it is not empty, or else takes the default. `more`
+ * is for parseArgs: { allowPositionals: true } allows words without a flag, and
+ * they are `args`. --help prints the header. A mistake: one line, status 2. */
 export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
   const schema = z.object(shape);
   const flag = (name: string) =>
@@ -59,7 +58,7 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
       console.log(header.replace(/^\/\/ ?/gm, "") + "\n");
       for (const [name, setting] of Object.entries(schema.shape)) {
         console.log(`--${flag(name)} (or ${name}): ${setting.description}`);
-        console.log(`    default ${setting.parse(undefined)}`);
+        console.log(`    default ${setting.parse(undefined)}`); // none given
       }
       process.exit();
     }
@@ -67,7 +66,8 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
     const { data, error } = schema.safeParse(Object.fromEntries(given));
     if (!error) return { ...data, args: positionals };
     for (const { path, message } of error.issues) {
-      complain(`--${flag(`${path}`)} (or ${path}) ${message}; see --help`);
+      const name = path.join();
+      complain(`--${flag(name)} (or ${name}) ${message}; see --help`);
     }
   } catch (err) { // parseArgs throws at a wrong flag
     complain(`${(err as Error).message.replaceAll("\n", " ")}; see --help`);
@@ -76,10 +76,9 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
 }
 
 // 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
-// How errors begin at which it is no use to wait ("ERR max number of clients"
-// passes by itself).
-const final =
-  /^(ERR (?!max num)|WRONG|NOAUTH|NOPERM|DENIED|MOVED|CROSSSLOT|this is no)/;
+// Errors that waiting does not cure begin so; the last is cause()'s own. (But
+// "ERR max number of clients" passes.)
+const final = /^(ERR (?!max num)|WRONG|NO(AUTH|PERM)|DENIED|MOVED|CROSS|this)/;
 /** Connects. Where Redis is away, or refuses for good (a wrong password), the
  * script ends with one line. `wait` is for scripts that run on: they wait for a
  * Redis that is away, now and later; meanwhile all commands reject. */
@@ -92,40 +91,41 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     name,
     RESP: 2, // the protocol that every Redis speaks; 3 needs Redis 6
     disableOfflineQueue: true, // without a connection a command rejects at once
-    commandOptions: { timeout: 0 }, // no limit: it costs a timer per command
-    maintNotifications: "disabled", // for Redis Enterprise; fails on IPv6
+    commandOptions: { timeout: 0 }, // none: it would cost a timer each
+    maintNotifications: "disabled", // only for Redis Enterprise; breaks IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
-  let away = false; // told once, not at each try
+  const told = new Set<string>(); // troubles, once each, not at each try
   rcon.on("error", (err) => {
     if (!wait || final.test(cause(err))) fail(err, `Redis at ${url}`);
-    if (!away) complain(`Waiting for Redis at ${url}: ${cause(err)}`);
-    away = true;
+    const trouble = err instanceof ErrorReply ? cause(err) : "away";
+    if (told.has(trouble)) return;
+    complain(`Waiting for Redis at ${url}: ${cause(err)}`);
+    told.add(trouble);
   });
   rcon.on("ready", () => {
-    if (away) complain("Redis is there.");
-    away = false;
+    if (told.delete("away")) complain("Redis is there.");
   });
   watch(rcon);
-  rcon.connect().catch(() => {}); // on("error") tells; the next line waits
+  // Its promise is not for us: renew() makes it reject. "ready" still comes.
+  rcon.connect().catch(() => {});
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
 export type Client = Awaited<ReturnType<typeof connect>>;
 
 /** A network that dies says nothing. So this sends a PING every 800 ms, and
- * connects anew when five are unanswered. (PINGs are counted, not time: that
- * goes on while Ctrl-Z stops us.) A BLPOP holds PINGs up: hence 1 s at most. */
+ * connects anew when five are unanswered. (It counts PINGs, not seconds: these
+ * pass while Ctrl-Z stops us, too.) A BLPOP holds PINGs up: so it takes 1 s. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  rcon.on("connect", reset).on("error", reset); // at each a new try begins
+  rcon.on("connect", reset).on("error", reset); // a new socket; a new try
   const timer = setInterval(() => {
-    if (!rcon.isOpen) return clearInterval(timer); // its owner has closed it
-    // An error from Redis is an answer, too; one from node-redis (no connection
-    // to send it on) is none.
+    if (!rcon.isOpen) return clearInterval(timer); // destroyed by its owner
+    // An error that Redis answers is an answer, too. (Offline none is sent.)
     rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
-    if (++unanswered > 5) renew(rcon, Error("no answer"));
+    if (++unanswered > 5) renew(rcon, Error("no answer")); // this, and 5
   }, 800).unref();
 }
 /** Connects anew, and tells why; what is under way rejects. */
@@ -137,11 +137,11 @@ export async function renew(rcon: Client, why: unknown) {
 }
 /** For a loop whose command failed: gives null, a moment later. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
-  // After a broken connection node-redis connects anew. Where Redis refuses, we
-  // do: after a failover ours may be a copy (READONLY, UNBLOCKED) of the new
-  // master, and the same address lead to that one now.
-  if (err instanceof ErrorReply && rcon.isReady) renew(rcon, err);
-  await sleep(err instanceof ErrorReply ? 1000 : 100); // ms
+  // A broken connection node-redis replaces by itself; if Redis refuses, we do.
+  // After a failover ours is only a copy, which says READONLY (UNBLOCKED, where a
+  // BLPOP waited), and the same address leads to the Redis that now counts.
+  if (err instanceof ErrorReply) renew(rcon, err);
+  await sleep(300); // ms
   return null;
 }
 /** Ends the script with one line on stderr and status 1. */
@@ -155,33 +155,34 @@ export function cause(err: unknown): string {
   // node-redis's words when it cannot read an answer.
   const unread = /^(Unknown RESP|Cannot read)/.test(message);
   if (unread) return "this is no Redis; what else has its port?";
-  // Where localhost has two addresses, the message is empty.
+  // Where localhost has two addresses, the message is empty (^$).
   const isHere = code === "ECONNREFUSED" && /^$|127\.|::1/.test(message);
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   const text = code ?? message.replace(/,? with args beginning with.*/s, "");
   const odd = /^(MOVED|ERR (unknown command|syntax error|SELECT))/.test(text);
-  const others = "too old, a proxy, a Sentinel, a cluster (redis+cluster:)?";
-  return odd ? `${text}. Redis ${others}` : text;
+  const hint = ". Redis too old, a proxy, a Sentinel, or a redis+cluster:?";
+  return odd ? text + hint : text;
 }
 
 // 3. Print, and stop.
 let lines = ""; // not yet written
-let written = Promise.resolve();
-/** Prints a line. All lines of one turn of the event loop leave in one write: so
- * a burst is twice as fast. Await it to be no faster than who reads them. */
+let written = Promise.resolve(); // when they are
+/** Prints a line. All lines of one turn of the event loop leave in one write,
+ * so a burst is twice as fast. Awaited, it waits for who reads our output. */
 export function print(...words: unknown[]) {
+  // The first line of a turn plans the write.
   if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
 function flush(done: () => void) {
-  process.stdout.write(lines, (err) => err || done()); // err: we end, below
+  process.stdout.write(lines, (err) => err || done()); // err: see below
   lines = "";
-  const unread = process.stdout.writableLength; // bytes, in our memory
-  if (unread > 64e6) fail(Error("nobody reads it"), "the output");
+  const waiting = process.stdout.writableLength; // bytes, in our memory
+  if (waiting > 64e6) fail(Error("nobody reads it"), "the output");
 }
-process.on("exit", () => process.stdout.write(lines));
+process.on("exit", () => process.stdout.write(lines)); // flush() is too late
 process.stdout.on("error", (err) => {
   if (cause(err) !== "EPIPE") fail(err, "the output"); // EPIPE: `… | head`
   process.exit(1);
@@ -193,11 +194,11 @@ export const complain = (line: string) =>
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
   const text = String(word);
-  // Control characters, half characters, line ends, marks of direction.
+  // Control characters, half characters, separators, marks of direction.
   const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_C}]/gu;
   if (text.length <= 1000 && text.search(unsafe) < 0) return text;
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
-    .replace(unsafe, encodeURIComponent); // inspect() leaves the last
+    .replace(unsafe, encodeURIComponent); // inspect() leaves the last two
 }
 /** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: to finish what is in
  * hand. The same signal once more ends the script. */

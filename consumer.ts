@@ -13,21 +13,21 @@ import * as mq from "./config.ts";
 
 const { REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME });
-const name = config.MQ_NAME; // who we are, in Redis's list and on the board
+const name = config.MQ_NAME; // for Redis's CLIENT LIST, and the board
 // wait: while Redis is away, now or later, instead of ending.
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
-const stop = mq.stopGently();
+const stop = mq.stopGently(); // aborted at Ctrl-C
 const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
   // 没有消息就等。 Waits for a message, a second at most; then looks at `stop`.
-  // (A BLPOP that is cut off instead could lose what it has just taken.)
+  // (Ctrl-C does not cut it off: that could lose what it has just taken.)
   const taking = rcon[pop](config.QUEUE, 1);
   const task = await taking.catch((err) => mq.recover(err, rcon));
-  if (task === null) continue; // nothing yet, or an error: once more
+  if (task === null) continue; // none yet; or an error, a moment ago
 
-  await mq.print("Task get", task.element); // written: now we may take another
+  await mq.print("Task get", task.element); // else we take more than is shown
   if (config.WORK_MS === 0) continue;
   await sleep(config.WORK_MS); // stands for real work on a file or an order
   await mq.print("Task done", task.element);

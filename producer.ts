@@ -9,8 +9,8 @@
 import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
-// 设置。 mq.QUEUE is the rule for QUEUE; config.QUEUE is its value, from --queue,
-// from the variable QUEUE, or the default; args are the words without a flag.
+// 设置。 mq.QUEUE describes a setting: its check, its default. config.QUEUE is its
+// value: --queue, or the environment's QUEUE. args: the words without a flag.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
@@ -18,7 +18,7 @@ const rcon = await mq.connect(config.REDIS_URL);
 // 随机数。 A random digit, as in the articles, where no message was given.
 const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
-  // 推入队列左端。 Onto the left end of the list. If not: a line, and we end.
+  // 推入队列左端。 Onto the left end of the list. If it fails, we say so and end.
   const length = await rcon.lPush(config.QUEUE, elem).catch(mq.fail);
   mq.print("lpush", config.QUEUE, "--", elem, `(queue length ${length})`);
 }

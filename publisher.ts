@@ -1,6 +1,6 @@
 // Publisher: publishes one digit, or each message. 发布者：发布随机数或消息。
 //
-//   Redis:    PUBLISH task:pubsub:channel 7    https://redis.io/commands/publish
+//   Redis:    PUBLISH task:pubsub:channel 7   https://redis.io/commands/publish
 //   Run:      npx tsx publisher.ts     or: npx tsx publisher.ts "news 1"
 //   Partner:  npx tsx subscriber.ts    in another terminal, first
 //   Delivery: at most once: only who is subscribed now gets it, nobody later.

@@ -3,8 +3,7 @@
 //   Redis:    LPUSH task:prodcons:queue 7, PUBLISH task:pubsub:channel 7
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
-//   Delivery: a click that leads back here has sent its digit; twice, if the
-//             browser had to ask again. One that ends in a 503 may have, too.
+//   Delivery: a click that brings the page back has sent its digit; a 503 may.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
@@ -13,8 +12,8 @@ import * as mq from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
-const home = config.MQ_HOST;
-mq.stopGently().onabort = () => process.exit(); // process 1 (Docker) needs it
+const host = config.MQ_HOST;
+mq.stopGently().onabort = () => process.exit(); // else Docker's process 1 stays
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.
@@ -57,17 +56,16 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
 /** Whether to send. Any page on the web can make a browser fetch our links; so
  * only a click on our page counts, a typed address, or curl on this machine. */
 function isWanted({ method, headers }: http.IncomingMessage) {
-  const { host = "", origin, referer, "sec-fetch-site": site } = headers;
-  // Browsers fetch links ahead, unclicked; then they send one of these headers.
-  const ahead = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
+  const { origin, referer, "sec-fetch-site": site } = headers;
+  const ahead = ["sec-purpose", "purpose", "x-purpose", "x-moz"]; // prefetch
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
-  // On this machine, or over https, they say where a click was; none: typed.
+  // Sec-Fetch-Site comes over https and to localhost. "none": a typed address.
   if (site) return site === "same-origin" || site === "none";
-  // Elsewhere they name the page, in Referer (in Origin, for a WebSocket's GET).
+  // Else Referer names the page; Origin, if it opens a WebSocket (a GET) to us.
   const from = origin ?? referer;
-  if (from) return URL.canParse(from) && new URL(from).host === host;
-  // Neither: curl, on this machine; from elsewhere, perhaps a foreign <img>.
-  return /^(localhost|127\.|\[::1])/.test(host);
+  if (from) return URL.canParse(from) && new URL(from).host === headers.host;
+  // Neither: on this machine it is curl; elsewhere, maybe a foreign page's img.
+  return /^(localhost|127\.|\[::1])/.test(headers.host ?? "");
 }
 
 export const server = http.createServer(async (req, res) => {
@@ -75,10 +73,10 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // A foreign page's name can be made to lead here, so that its clicks look like
-  // ours (DNS rebinding); an IP cannot. This is Host, without :3000 and [ ].
+  // A foreign page's name may be made to lead here (DNS rebinding), an IP cannot.
+  // `name` is the Host without :3000 and [ ]; each browser sends one.
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
-  const isOurs = ["localhost", home.toLowerCase()].includes(name);
+  const isOurs = ["localhost", host.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
   const path = req.url?.split("?")[0] ?? "/";
   const action = routes.get(path);
@@ -87,14 +85,16 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    // After a failover this is a copy of the new master: as in recover().
-    if (mq.cause(err).startsWith("READONLY")) mq.renew(rcon, err);
+    if (/^READONLY/.test(mq.cause(err))) mq.renew(rcon, err); // as recover()
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }
 });
-server.on("error", (e) => mq.fail(e, `--host ${home} --port ${config.PORT}`));
+server.on(
+  "error",
+  (e) => mq.fail(e, `--host ${host} --port ${config.PORT}`),
+);
 // 启动。 app.run()
-server.listen(config.PORT, home, () => {
+server.listen(config.PORT, host, () => {
   const { port } = server.address() as AddressInfo;
-  mq.print(`page at http://${isIP(home) === 6 ? `[${home}]` : home}:${port}/`);
+  mq.print(`page at http://${isIP(host) === 6 ? `[${host}]` : host}:${port}/`);
 });

@@ -222,7 +222,7 @@ describe("no for the time being", {
       Number(
         (await client.info("errorstats")).match(/errorstat_OOM:count=(\d+)/)
           ?.[1],
-      ) > 20);
+      ) > 5);
     const said = reliable.err.split("\n").slice(0, -1);
     assert.ok(said.length <= connections("reliable"), reliable.err);
     await client.configSet("maxmemory", "0");
