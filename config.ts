@@ -137,10 +137,10 @@ export async function renew(rcon: Client, why: unknown) {
 }
 /** For a loop whose command failed: gives null, a moment later. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
-  // A broken connection node-redis replaces by itself; if Redis refuses, we do.
-  // After a failover ours is only a copy, which says READONLY (UNBLOCKED, where a
-  // BLPOP waited), and the same address leads to the Redis that now counts.
-  if (err instanceof ErrorReply) renew(rcon, err);
+  // A broken connection node-redis replaces by itself. If we are still connected,
+  // Redis refuses, and we connect anew: after a failover ours is only a copy (it
+  // says READONLY or UNBLOCKED), and the address leads to the one that counts.
+  if (rcon.isReady) renew(rcon, err);
   await sleep(300); // ms
   return null;
 }
@@ -152,8 +152,8 @@ export function fail(err: unknown, what = "Redis"): never {
 /** An error in a few words, and what may help. */
 export function cause(err: unknown): string {
   const { code, message } = err as NodeJS.ErrnoException;
-  // node-redis's words when it cannot read an answer.
-  const unread = /^(Unknown RESP|Cannot read)/.test(message);
+  // node-redis throws these when it cannot read an answer.
+  const unread = err instanceof TypeError || /^Unknown RESP/.test(message);
   if (unread) return "this is no Redis; what else has its port?";
   // Where localhost has two addresses, the message is empty (^$).
   const isHere = code === "ECONNREFUSED" && /^$|127\.|::1/.test(message);

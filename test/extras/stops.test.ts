@@ -152,7 +152,7 @@ describe("stops", { concurrency: atOnce, skip: posix }, () => {
     });
     assert.ok(sent >= 60, `${sent} MB`);
     assert.equal(one.child.exitCode, 1);
-    assert.equal(one.err, "Cannot use the output: unread\n");
+    assert.equal(one.err, "Cannot use the output: nobody reads it\n");
   });
 
   test("a consumer whose output nobody reads takes no more than its reader does, and loses nothing", async (t) => {
