@@ -76,8 +76,8 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
 }
 
 // 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
-// Errors that waiting does not cure begin so; the last is cause()'s own. (But
-// "ERR max number of clients" passes.)
+// Errors that waiting does not cure begin so (a mistake, password, right, type, a
+// cluster; the last is cause()'s own). "ERR max number of clients" passes.
 const final = /^(ERR (?!max num)|WRONG|NO(AUTH|PERM)|DENIED|MOVED|CROSS|this)/;
 /** Connects. Where Redis is away, or refuses for good (a wrong password), the
  * script ends with one line. `wait` is for scripts that run on: they wait for a
@@ -123,9 +123,9 @@ export function watch(rcon: Client) {
   rcon.on("connect", reset).on("error", reset); // a new socket; a new try
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // destroyed by its owner
-    // An error that Redis answers is an answer, too. (Offline none is sent.)
+    // An error that Redis answers is an answer, too. (Offline, none is sent.)
     rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
-    if (++unanswered > 5) renew(rcon, Error("no answer")); // this, and 5
+    if (++unanswered > 5) renew(rcon, Error("no answer")); // this one, and 5
   }, 800).unref();
 }
 /** Connects anew, and tells why; what is under way rejects. */
@@ -160,9 +160,9 @@ export function cause(err: unknown): string {
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   const text = code ?? message.replace(/,? with args beginning with.*/s, "");
+  // Too old, or no plain Redis: a cluster's node says MOVED, or ERR to SELECT.
   const odd = /^(MOVED|ERR (unknown command|syntax error|SELECT))/.test(text);
-  const hint = ". Redis too old, a proxy, a Sentinel, or a redis+cluster:?";
-  return odd ? text + hint : text;
+  return odd ? `${text}. Redis too old, a proxy, or a redis+cluster:?` : text;
 }
 
 // 3. Print, and stop.

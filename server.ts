@@ -3,7 +3,8 @@
 //   Redis:    LPUSH task:prodcons:queue 7, PUBLISH task:pubsub:channel 7
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
-//   Delivery: a click that brings the page back has sent its digit; a 503 may.
+//   Delivery: a click that brings the page back has sent its digit (twice, if
+//             the browser lost the answer and asked again); a 503 may have, too.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
@@ -57,7 +58,8 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
  * only a click on our page counts, a typed address, or curl on this machine. */
 function isWanted({ method, headers }: http.IncomingMessage) {
   const { origin, referer, "sec-fetch-site": site } = headers;
-  const ahead = ["sec-purpose", "purpose", "x-purpose", "x-moz"]; // prefetch
+  // Browsers fetch some links ahead, unclicked, and say so in one of these.
+  const ahead = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
   // Sec-Fetch-Site comes over https and to localhost. "none": a typed address.
   if (site) return site === "same-origin" || site === "none";
@@ -74,7 +76,7 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
   // A foreign page's name may be made to lead here (DNS rebinding), an IP cannot.
-  // `name` is the Host without :3000 and [ ]; each browser sends one.
+  // `name` is the Host without :3000 and [ ]. (Every browser sends one.)
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", host.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
@@ -85,14 +87,12 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    if (/^READONLY/.test(mq.cause(err))) mq.renew(rcon, err); // as recover()
+    // After a failover ours is only a copy: connect anew, as recover() does.
+    if (/^READONLY/.test(mq.cause(err))) mq.renew(rcon, err);
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }
 });
-server.on(
-  "error",
-  (e) => mq.fail(e, `--host ${host} --port ${config.PORT}`),
-);
+server.on("error", (e) => mq.fail(e, `--host ${host} --port ${config.PORT}`));
 // 启动。 app.run()
 server.listen(config.PORT, host, () => {
   const { port } = server.address() as AddressInfo;
