@@ -76,8 +76,8 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
 }
 
 // 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
-// Errors that waiting does not cure begin so (a mistake, password, right, type, a
-// cluster; the last is cause()'s own). "ERR max number of clients" passes.
+// Errors that waiting does not cure begin so: a mistake, password, right, type,
+// a cluster; the last is cause()'s own. ("ERR max number of clients" passes.)
 const final = /^(ERR (?!max num)|WRONG|NO(AUTH|PERM)|DENIED|MOVED|CROSS|this)/;
 /** Connects. Where Redis is away, or refuses for good (a wrong password), the
  * script ends with one line. `wait` is for scripts that run on: they wait for a
@@ -137,9 +137,9 @@ export async function renew(rcon: Client, why: unknown) {
 }
 /** For a loop whose command failed: gives null, a moment later. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
-  // A broken connection node-redis replaces by itself. If we are still connected,
-  // Redis refuses, and we connect anew: after a failover ours is only a copy (it
-  // says READONLY or UNBLOCKED), and the address leads to the one that counts.
+  // A broken connection node-redis replaces by itself. If ours stands, Redis has
+  // refused; we connect anew: after a failover it may be a mere copy, which says
+  // READONLY or UNBLOCKED, and the address leads to the one that counts.
   if (rcon.isReady) renew(rcon, err);
   await sleep(300); // ms
   return null;

@@ -4,7 +4,7 @@
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
 //   Delivery: a click that brings the page back has sent its digit (twice, if
-//             the browser lost the answer and asked again); a 503 may have, too.
+//             the browser lost the answer and asked again); a 503 may have.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
@@ -75,7 +75,7 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // A foreign page's name may be made to lead here (DNS rebinding), an IP cannot.
+  // A foreign page's name can be made to lead here (DNS rebinding), an IP not.
   // `name` is the Host without :3000 and [ ]. (Every browser sends one.)
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", host.toLowerCase()].includes(name);
