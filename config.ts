@@ -18,7 +18,7 @@ export function whole(min: number, max: number) {
     .pipe(z.number().min(min, error).max(max, error));
 }
 // redis://user:p%40ss@host:6379/5 (database 5; rediss: with TLS), or a cluster:
-// redis+cluster://a:7001,b:7002. Beyond %20 to %7f node-redis may throw.
+// redis+cluster://a:7001,b:7002. Escapes: %20 to %7f; at others it may throw.
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
 const oneHost = (url: string) => url.replace(/,[^@]*$/, ""); // URL knows one
 export const REDIS_URL = z.string().refine(
@@ -37,12 +37,12 @@ const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
 export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
   .default(me).describe("who this is in Redis's CLIENT LIST and extras/board");
 
+type Shape = Record<string, z.ZodType>;
 /** Reads each setting in `shape` from its flag (--redis-url), or else from the
  * variable (REDIS_URL), if it is not empty, or else takes the default. `more`
  * is for parseArgs: { allowPositionals: true } allows words without a flag, and
  * they are `args`. --help prints the header. A mistake: one line, status 2. */
-export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
-  const schema = z.object(shape);
+export function settings<S extends Shape>(shape: S, more = {}) {
   const flag = (name: string) =>
     name.replace("MQ_", "").replaceAll("_", "-").toLowerCase();
   const options: ParseArgsConfig["options"] = { help: { type: "boolean" } };
@@ -56,18 +56,19 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
       const script = readFileSync(process.argv[1]!, "utf8");
       const header = script.split(/\n(?!\/\/)/)[0]!; // until a line without //
       console.log(header.replace(/^\/\/ ?/gm, "") + "\n");
-      for (const [name, setting] of Object.entries(schema.shape)) {
+      for (const [name, setting] of Object.entries(shape)) {
         console.log(`--${flag(name)} (or ${name}): ${setting.description}`);
         console.log(`    default ${setting.parse(undefined)}`); // none given
       }
       process.exit();
     }
     const given = Object.keys(shape).map((name) => [name, values[flag(name)]]);
-    const { data, error } = schema.safeParse(Object.fromEntries(given));
+    const { data, error } = z.object(shape).safeParse(
+      Object.fromEntries(given),
+    );
     if (!error) return { ...data, args: positionals };
     for (const { path, message } of error.issues) {
-      const name = path.join();
-      complain(`--${flag(name)} (or ${name}) ${message}; see --help`);
+      complain(`--${flag(`${path}`)} (or ${path}) ${message}; see --help`);
     }
   } catch (err) { // parseArgs throws at a wrong flag
     complain(`${(err as Error).message.replaceAll("\n", " ")}; see --help`);
@@ -76,8 +77,8 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
 }
 
 // 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
-// Errors that waiting does not cure begin so: a mistake, password, right, type,
-// a cluster; the last is cause()'s own. ("ERR max number of clients" passes.)
+// Errors that waiting does not cure begin so: mistakes (ERR; but "max number of
+// clients" passes), WRONGTYPE, WRONGPASS, rights, a cluster, cause()'s own.
 const final = /^(ERR (?!max num)|WRONG|NO(AUTH|PERM)|DENIED|MOVED|CROSS|this)/;
 /** Connects. Where Redis is away, or refuses for good (a wrong password), the
  * script ends with one line. `wait` is for scripts that run on: they wait for a
@@ -91,7 +92,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     name,
     RESP: 2, // the protocol that every Redis speaks; 3 needs Redis 6
     disableOfflineQueue: true, // without a connection a command rejects at once
-    commandOptions: { timeout: 0 }, // none: it would cost a timer each
+    commandOptions: { timeout: 0 }, // no limit: it would cost a timer a command
     maintNotifications: "disabled", // only for Redis Enterprise; breaks IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
@@ -103,43 +104,42 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     complain(`Waiting for Redis at ${url}: ${cause(err)}`);
     told.add(trouble);
   });
-  rcon.on("ready", () => {
-    if (told.delete("away")) complain("Redis is there.");
-  });
+  // What Redis refuses, it may refuse again at once: that stays told.
+  rcon.on("ready", () => told.delete("away") && complain("Redis is there."));
   watch(rcon);
-  // Its promise is not for us: renew() makes it reject. "ready" still comes.
-  rcon.connect().catch(() => {});
+  rcon.connect().catch(() => {}); // renew() may end this try and begin another
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
 export type Client = Awaited<ReturnType<typeof connect>>;
 
 /** A network that dies says nothing. So this sends a PING every 800 ms, and
- * connects anew when five are unanswered. (It counts PINGs, not seconds: these
- * pass while Ctrl-Z stops us, too.) A BLPOP holds PINGs up: so it takes 1 s. */
+ * after five without an answer connects anew. (It counts PINGs, not seconds:
+ * these go on while Ctrl-Z stops us.) PINGs wait behind BLPOP: hence its 1 s. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  rcon.on("connect", reset).on("error", reset); // a new socket; a new try
+  // With a socket the log-in begins, with an error the next try: count anew.
+  rcon.on("connect", reset).on("error", reset);
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // destroyed by its owner
-    // An error that Redis answers is an answer, too. (Offline, none is sent.)
-    rcon.ping().then(reset, (err) => err instanceof ErrorReply && reset());
-    if (++unanswered > 5) renew(rcon, Error("no answer")); // this one, and 5
+    if (unanswered === 5) return renew(rcon, Error("no answer"));
+    unanswered += 1; // also while we log in, when none can be sent
+    if (rcon.isReady) rcon.ping().then(reset, reset); // errors are answers, too
   }, 800).unref();
 }
 /** Connects anew, and tells why; what is under way rejects. */
 export async function renew(rcon: Client, why: unknown) {
   rcon.destroy();
-  rcon.emit("error", why); // to connect()'s listener
+  rcon.emit("error", why); // connect()'s listener tells it, or ends the script
   await setImmediate(); // until node-redis has given up its own reconnecting
   rcon.connect().catch(() => {});
 }
-/** For a loop whose command failed: gives null, a moment later. */
+/** For a loop whose command failed: a pause, then null; or the script's end. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
-  // A broken connection node-redis replaces by itself. If ours stands, Redis has
-  // refused; we connect anew: after a failover it may be a mere copy, which says
-  // READONLY or UNBLOCKED, and the address leads to the one that counts.
+  // A broken connection node-redis replaces by itself. If it stands, Redis has
+  // refused, and we replace it: after a failover, when another Redis took over,
+  // ours is a mere copy (READONLY, UNBLOCKED); the address leads to the other.
   if (rcon.isReady) renew(rcon, err);
   await sleep(300); // ms
   return null;
@@ -167,7 +167,7 @@ export function cause(err: unknown): string {
 
 // 3. Print, and stop.
 let lines = ""; // not yet written
-let written = Promise.resolve(); // when they are
+let written = Promise.resolve(); // resolves when they are written
 /** Prints a line. All lines of one turn of the event loop leave in one write,
  * so a burst is twice as fast. Awaited, it waits for who reads our output. */
 export function print(...words: unknown[]) {
@@ -177,12 +177,12 @@ export function print(...words: unknown[]) {
   return written;
 }
 function flush(done: () => void) {
-  process.stdout.write(lines, (err) => err || done()); // err: see below
+  process.stdout.write(lines, (err) => err || done()); // err: see on()
   lines = "";
   const waiting = process.stdout.writableLength; // bytes, in our memory
   if (waiting > 64e6) fail(Error("nobody reads it"), "the output");
 }
-process.on("exit", () => process.stdout.write(lines)); // flush() is too late
+process.on("exit", () => process.stdout.write(lines)); // no nextTick then
 process.stdout.on("error", (err) => {
   if (cause(err) !== "EPIPE") fail(err, "the output"); // EPIPE: `… | head`
   process.exit(1);
@@ -198,7 +198,7 @@ function visible(word: unknown) {
   const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_C}]/gu;
   if (text.length <= 1000 && text.search(unsafe) < 0) return text;
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
-    .replace(unsafe, encodeURIComponent); // inspect() leaves the last two
+    .replace(unsafe, encodeURIComponent); // inspect() leaves the last two kinds
 }
 /** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: to finish what is in
  * hand. The same signal once more ends the script. */
@@ -207,7 +207,7 @@ export function stopGently(): AbortSignal {
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"]) {
     process.on(name, () => {
       stop.abort();
-      // npx repeats a Ctrl-C at once; that is not a second one.
+      // npx repeats a Ctrl-C at once; a second one comes later.
       setTimeout(() => process.on(name, () => process.exit(130)), 100).unref();
     });
   }

@@ -14,7 +14,7 @@ import * as mq from "./config.ts";
 const { REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME });
 const name = config.MQ_NAME; // for Redis's CLIENT LIST, and the board
-// wait: while Redis is away, now or later, instead of ending.
+// wait: where Redis is away, now or later, we wait for it instead of ending.
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently(); // aborted at Ctrl-C
 const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
@@ -25,9 +25,9 @@ while (!stop.aborted) {
   // (Ctrl-C does not cut it off: that could lose what it has just taken.)
   const taking = rcon[pop](config.QUEUE, 1);
   const task = await taking.catch((err) => mq.recover(err, rcon));
-  if (task === null) continue; // none yet; or an error, a moment ago
+  if (task === null) continue; // none yet; or an error, and a pause
 
-  await mq.print("Task get", task.element); // else we take more than is shown
+  await mq.print("Task get", task.element); // written, before we take more
   if (config.WORK_MS === 0) continue;
   await sleep(config.WORK_MS); // stands for real work on a file or an order
   await mq.print("Task done", task.element);

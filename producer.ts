@@ -10,7 +10,7 @@ import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
 // 设置。 mq.QUEUE describes a setting: its check, its default. config.QUEUE is its
-// value: --queue, or the environment's QUEUE. args: the words without a flag.
+// value: --queue, or the environment's QUEUE. args: words without a flag.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);

@@ -12,10 +12,10 @@ const { REDIS_URL, CHANNEL } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
 
-// The articles' publisher first subscribes, too: PUBLISH does not need it.
 const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
-  // 发布到频道。 To everybody who listens at this moment.
+  // 发布到频道。 To everybody who listens at this moment. (The articles subscribe
+  // before they publish: PUBLISH does not need it.)
   const receivers = await rcon.publish(config.CHANNEL, elem).catch(mq.fail);
   mq.print("publish", config.CHANNEL, "--", elem, `(received by ${receivers})`);
 }

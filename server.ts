@@ -4,7 +4,7 @@
 //   Run:      npx tsx server.ts        then open the address that it prints
 //   Partner:  npx tsx consumer.ts and npx tsx subscriber.ts, in other terminals
 //   Delivery: a click that brings the page back has sent its digit (twice, if
-//             the browser lost the answer and asked again); a 503 may have.
+//             the browser lost the answer and asked again). After a 503, maybe.
 
 import { randomInt } from "node:crypto";
 import http from "node:http";
@@ -14,7 +14,7 @@ import * as mq from "./config.ts";
 const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
 const host = config.MQ_HOST;
-mq.stopGently().onabort = () => process.exit(); // else Docker's process 1 stays
+mq.stopGently().onabort = () => process.exit(); // as in subscriber.ts
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
 // 首页。 The page.
@@ -63,10 +63,10 @@ function isWanted({ method, headers }: http.IncomingMessage) {
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
   // Sec-Fetch-Site comes over https and to localhost. "none": a typed address.
   if (site) return site === "same-origin" || site === "none";
-  // Else Referer names the page; Origin, if it opens a WebSocket (a GET) to us.
+  // Else Referer names the page that asks; for a WebSocket, also a GET, Origin.
   const from = origin ?? referer;
   if (from) return URL.canParse(from) && new URL(from).host === headers.host;
-  // Neither: on this machine it is curl; elsewhere, maybe a foreign page's img.
+  // With neither, on this machine, it is curl; elsewhere, maybe a foreign img.
   return /^(localhost|127\.|\[::1])/.test(headers.host ?? "");
 }
 
@@ -75,8 +75,8 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // A foreign page's name can be made to lead here (DNS rebinding), an IP not.
-  // `name` is the Host without :3000 and [ ]. (Every browser sends one.)
+  // A foreign site can make its name lead here (DNS rebinding); no IP can.
+  // `name` is the Host without :3000 and [ ]. (No Host: no browser.)
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", host.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
@@ -87,7 +87,7 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    // After a failover ours is only a copy: connect anew, as recover() does.
+    // After a failover ours is a mere copy: connect anew, as recover() does.
     if (/^READONLY/.test(mq.cause(err))) mq.renew(rcon, err);
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }

@@ -12,7 +12,8 @@ import * as mq from "./config.ts";
 const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
 const name = config.MQ_NAME;
-mq.stopGently().onabort = () => process.exit(); // else Docker's process 1 stays
+// In a Docker container we are process 1, which ends by a listener only.
+mq.stopGently().onabort = () => process.exit();
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
 // 订阅频道。 node-redis does it again by itself after the connection broke.
@@ -20,5 +21,5 @@ const listener = (task: string) => mq.print("Task get", task);
 await rcon.subscribe(config.CHANNEL, listener).catch(mq.fail);
 mq.print("listen task channel", config.CHANNEL, "as", name);
 
-// "ready" comes with each connection. The first has been: so this is another.
+// "ready" comes with each connection; connect() has waited for the first one.
 rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));
