@@ -115,7 +115,7 @@ export type Client = Awaited<ReturnType<typeof connect>>;
 
 /** A network that dies says nothing. So this sends a PING every 800 ms, and
  * after five without an answer connects anew. (It counts PINGs, not seconds:
- * these go on while Ctrl-Z stops us.) PINGs wait behind BLPOP: hence its 1 s. */
+ * these go on while Ctrl-Z stops us.) PINGs wait behind BLPOP: so 1 s of it. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
