@@ -18,9 +18,9 @@ export function whole(min: number, max: number) {
     .pipe(z.number().min(min, error).max(max, error));
 }
 // redis://user:p%40ss@host:6379/5 (database 5; rediss: with TLS), or a cluster:
-// redis+cluster://a:7001,b:7002. Escapes: %20 to %7f; at others it may throw.
+// redis+cluster://a:7001,b:7002. %20 to %7f: node-redis may throw at others.
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
-const oneHost = (url: string) => url.replace(/,[^@]*$/, ""); // URL knows one
+const oneHost = (url: string) => url.replace(/,[^@]*$/, ""); // URL takes one
 export const REDIS_URL = z.string().refine(
   (url) => form.test(url) && URL.canParse(oneHost(url)),
   "must look like redis://localhost:6379/5; %40 is an @ in a password",
@@ -77,8 +77,9 @@ export function settings<S extends Shape>(shape: S, more = {}) {
 }
 
 // 2. Redis: https://redis.io/docs/latest/develop/clients/nodejs/
-// Errors that waiting does not cure begin so: mistakes (ERR; but "max number of
-// clients" passes), WRONGTYPE, WRONGPASS, rights, a cluster, cause()'s own.
+// Errors that waiting does not cure begin so: mistakes (but "ERR max number of
+// clients" goes away), WRONGTYPE, WRONGPASS; NOAUTH, NOPERM, DENIED: no right;
+// MOVED, CROSSSLOT: a cluster; this is no Redis: from cause().
 const final = /^(ERR (?!max num)|WRONG|NO(AUTH|PERM)|DENIED|MOVED|CROSS|this)/;
 /** Connects. Where Redis is away, or refuses for good (a wrong password), the
  * script ends with one line. `wait` is for scripts that run on: they wait for a
@@ -104,27 +105,28 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     complain(`Waiting for Redis at ${url}: ${cause(err)}`);
     told.add(trouble);
   });
-  // What Redis refuses, it may refuse again at once: that stays told.
-  rcon.on("ready", () => told.delete("away") && complain("Redis is there."));
+  rcon.on("ready", () => { // a refusal may come again now: it stays in `told`
+    if (told.delete("away")) complain("Redis is there.");
+  });
   watch(rcon);
-  rcon.connect().catch(() => {}); // renew() may end this try and begin another
+  rcon.connect().catch(() => {}); // rejects where renew() begins another try
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
 export type Client = Awaited<ReturnType<typeof connect>>;
 
 /** A network that dies says nothing. So this sends a PING every 800 ms, and
- * after five without an answer connects anew. (It counts PINGs, not seconds:
- * these go on while Ctrl-Z stops us.) PINGs wait behind BLPOP: so 1 s of it. */
+ * after five without an answer connects anew. (Five PINGs, not 4 s: time goes
+ * on while Ctrl-Z stops us.) A BLPOP keeps PINGs waiting: so it takes 1 s. */
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  // With a socket the log-in begins, with an error the next try: count anew.
+  // "connect": the socket is open, the log-in begins. "error": a new try begins.
   rcon.on("connect", reset).on("error", reset);
   const timer = setInterval(() => {
-    if (!rcon.isOpen) return clearInterval(timer); // destroyed by its owner
+    if (!rcon.isOpen) return clearInterval(timer); // destroyed, not renewed
     if (unanswered === 5) return renew(rcon, Error("no answer"));
-    unanswered += 1; // also while we log in, when none can be sent
+    unanswered += 1; // in the log-in, too, when none can be sent
     if (rcon.isReady) rcon.ping().then(reset, reset); // errors are answers, too
   }, 800).unref();
 }
@@ -137,9 +139,9 @@ export async function renew(rcon: Client, why: unknown) {
 }
 /** For a loop whose command failed: a pause, then null; or the script's end. */
 export async function recover(err: unknown, rcon: Client): Promise<null> {
-  // A broken connection node-redis replaces by itself. If it stands, Redis has
-  // refused, and we replace it: after a failover, when another Redis took over,
-  // ours is a mere copy (READONLY, UNBLOCKED); the address leads to the other.
+  // If the connection is broken, node-redis makes a new one. If not, Redis has
+  // refused, and we make one: if another Redis took over (failover), ours is a
+  // mere copy (READONLY, UNBLOCKED), and the address now leads to the other.
   if (rcon.isReady) renew(rcon, err);
   await sleep(300); // ms
   return null;
@@ -160,8 +162,7 @@ export function cause(err: unknown): string {
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   const text = code ?? message.replace(/,? with args beginning with.*/s, "");
-  // Too old, or no plain Redis: a cluster's node says MOVED, or ERR to SELECT.
-  const odd = /^(MOVED|ERR (unknown command|syntax error|SELECT))/.test(text);
+  const odd = /^(MOVED|ERR (unknown|syntax|SELECT .* cluster))/.test(text);
   return odd ? `${text}. Redis too old, a proxy, or a redis+cluster:?` : text;
 }
 
@@ -169,15 +170,14 @@ export function cause(err: unknown): string {
 let lines = ""; // not yet written
 let written = Promise.resolve(); // resolves when they are written
 /** Prints a line. All lines of one turn of the event loop leave in one write,
- * so a burst is twice as fast. Awaited, it waits for who reads our output. */
+ * so a burst is twice as fast. Awaited, a slow reader slows us down, too. */
 export function print(...words: unknown[]) {
-  // The first line of a turn plans the write.
   if (!lines) written = new Promise((done) => process.nextTick(flush, done));
   lines += words.map(visible).join(" ") + "\n";
   return written;
 }
 function flush(done: () => void) {
-  process.stdout.write(lines, (err) => err || done()); // err: see on()
+  process.stdout.write(lines, (err) => err || done()); // an error ends us
   lines = "";
   const waiting = process.stdout.writableLength; // bytes, in our memory
   if (waiting > 64e6) fail(Error("nobody reads it"), "the output");
@@ -194,7 +194,7 @@ export const complain = (line: string) =>
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
   const text = String(word);
-  // Control characters, half characters, separators, marks of direction.
+  // Control and half characters (Cc, Cs), separators, marks of direction.
   const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_C}]/gu;
   if (text.length <= 1000 && text.search(unsafe) < 0) return text;
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
@@ -207,7 +207,7 @@ export function stopGently(): AbortSignal {
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"]) {
     process.on(name, () => {
       stop.abort();
-      // npx repeats a Ctrl-C at once; a second one comes later.
+      // npx repeats a Ctrl-C at once; what comes later is a second one.
       setTimeout(() => process.on(name, () => process.exit(130)), 100).unref();
     });
   }

@@ -22,7 +22,7 @@ mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
   // 没有消息就等。 Waits for a message, a second at most; then looks at `stop`.
-  // (Ctrl-C does not cut it off: that could lose what it has just taken.)
+  // (Ctrl-C does not cancel it: that could lose what it has just taken.)
   const taking = rcon[pop](config.QUEUE, 1);
   const task = await taking.catch((err) => mq.recover(err, rcon));
   if (task === null) continue; // none yet; or an error, and a pause

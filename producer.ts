@@ -9,8 +9,8 @@
 import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
-// 设置。 mq.QUEUE describes a setting: its check, its default. config.QUEUE is its
-// value: --queue, or the environment's QUEUE. args: words without a flag.
+// 设置。 Which settings: config.ts describes them. Then their values: --queue, or
+// the environment's QUEUE, or the default; and args, the words without a flag.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);

@@ -63,10 +63,10 @@ function isWanted({ method, headers }: http.IncomingMessage) {
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
   // Sec-Fetch-Site comes over https and to localhost. "none": a typed address.
   if (site) return site === "same-origin" || site === "none";
-  // Else Referer names the page that asks; for a WebSocket, also a GET, Origin.
+  // Else Referer names the page; if it opens a WebSocket (a GET), Origin does.
   const from = origin ?? referer;
   if (from) return URL.canParse(from) && new URL(from).host === headers.host;
-  // With neither, on this machine, it is curl; elsewhere, maybe a foreign img.
+  // Neither: at localhost it is curl; elsewhere, maybe a foreign page's <img>.
   return /^(localhost|127\.|\[::1])/.test(headers.host ?? "");
 }
 
@@ -75,8 +75,8 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // A foreign site can make its name lead here (DNS rebinding); no IP can.
-  // `name` is the Host without :3000 and [ ]. (No Host: no browser.)
+  // A foreign site's name may be made to lead here (DNS rebinding); no IP may.
+  // `name` is the Host without :3000 and [ ]. No Host: it is no browser.
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", host.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
@@ -87,7 +87,7 @@ export const server = http.createServer(async (req, res) => {
   try {
     await action(res);
   } catch (err) {
-    // After a failover ours is a mere copy: connect anew, as recover() does.
+    // Another Redis took over, ours is a mere copy: connect anew, to the other.
     if (/^READONLY/.test(mq.cause(err))) mq.renew(rcon, err);
     answer(503, `是否送出不确定 It may be sent or not: ${mq.cause(err)}`);
   }

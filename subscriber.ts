@@ -12,7 +12,7 @@ import * as mq from "./config.ts";
 const { REDIS_URL, CHANNEL, MQ_NAME } = mq;
 const config = mq.settings({ REDIS_URL, CHANNEL, MQ_NAME });
 const name = config.MQ_NAME;
-// In a Docker container we are process 1, which ends by a listener only.
+// As process 1, in Docker, we would ignore a signal without a listener.
 mq.stopGently().onabort = () => process.exit();
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
@@ -21,5 +21,5 @@ const listener = (task: string) => mq.print("Task get", task);
 await rcon.subscribe(config.CHANNEL, listener).catch(mq.fail);
 mq.print("listen task channel", config.CHANNEL, "as", name);
 
-// "ready" comes with each connection; connect() has waited for the first one.
+// connect() has waited for the first "ready"; each one from now on is a return.
 rcon.on("ready", () => mq.complain("Back: what came meanwhile is missed."));
