@@ -121,7 +121,7 @@ export type Client = Awaited<ReturnType<typeof connect>>;
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  // "connect": the socket is open, the log-in begins. "error": a new try begins.
+  // "connect": the socket is open, the log-in begins; "error": the next try.
   rcon.on("connect", reset).on("error", reset);
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // destroyed, not renewed
