@@ -19,8 +19,9 @@ export function whole(min: number, max: number) {
 }
 // redis://user:p%40ss@host:6379/5 (database 5; rediss: with TLS), or a cluster:
 // redis+cluster://a:7001,b:7002. %20 to %7f: node-redis may throw at others.
+// URL takes one host: without `,b:7002`. (A comma before an @ is a password's.)
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
-const oneHost = (url: string) => url.replace(/,[^@]*$/, ""); // URL takes one
+const oneHost = (url: string) => url.replace(/,[^@]*$/, "");
 export const REDIS_URL = z.string().refine(
   (url) => form.test(url) && URL.canParse(oneHost(url)),
   "must look like redis://localhost:6379/5; %40 is an @ in a password",
@@ -37,12 +38,11 @@ const me = `${encodeURI(parse(process.argv[1] ?? "").name)}:${process.pid}`;
 export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
   .default(me).describe("who this is in Redis's CLIENT LIST and extras/board");
 
-type Shape = Record<string, z.ZodType>;
 /** Reads each setting in `shape` from its flag (--redis-url), or else from the
  * variable (REDIS_URL), if it is not empty, or else takes the default. `more`
  * is for parseArgs: { allowPositionals: true } allows words without a flag, and
  * they are `args`. --help prints the header. A mistake: one line, status 2. */
-export function settings<S extends Shape>(shape: S, more = {}) {
+export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
   const flag = (name: string) =>
     name.replace("MQ_", "").replaceAll("_", "-").toLowerCase();
   const options: ParseArgsConfig["options"] = { help: { type: "boolean" } };
@@ -56,7 +56,7 @@ export function settings<S extends Shape>(shape: S, more = {}) {
       const script = readFileSync(process.argv[1]!, "utf8");
       const header = script.split(/\n(?!\/\/)/)[0]!; // until a line without //
       console.log(header.replace(/^\/\/ ?/gm, "") + "\n");
-      for (const [name, setting] of Object.entries(shape)) {
+      for (const [name, setting] of Object.entries(z.object(shape).shape)) {
         console.log(`--${flag(name)} (or ${name}): ${setting.description}`);
         console.log(`    default ${setting.parse(undefined)}`); // none given
       }
@@ -94,10 +94,10 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     RESP: 2, // the protocol that every Redis speaks; 3 needs Redis 6
     disableOfflineQueue: true, // without a connection a command rejects at once
     commandOptions: { timeout: 0 }, // no limit: it would cost a timer a command
-    maintNotifications: "disabled", // only for Redis Enterprise; breaks IPv6
+    maintNotifications: "disabled", // news for Redis Enterprise; breaks IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
-  const told = new Set<string>(); // troubles, once each, not at each try
+  const told = new Set<string>(); // "away", and what Redis refuses: each once
   rcon.on("error", (err) => {
     if (!wait || final.test(cause(err))) fail(err, `Redis at ${url}`);
     const trouble = err instanceof ErrorReply ? cause(err) : "away";
@@ -143,8 +143,7 @@ export async function recover(err: unknown, rcon: Client): Promise<null> {
   // refused, and we make one: if another Redis took over (failover), ours is a
   // mere copy (READONLY, UNBLOCKED), and the address now leads to the other.
   if (rcon.isReady) renew(rcon, err);
-  await sleep(300); // ms
-  return null;
+  return await sleep(300, null); // ms
 }
 /** Ends the script with one line on stderr and status 1. */
 export function fail(err: unknown, what = "Redis"): never {
@@ -162,8 +161,9 @@ export function cause(err: unknown): string {
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   const text = code ?? message.replace(/,? with args beginning with.*/s, "");
+  // Unknown, syntax: too old, or no Redis proper. MOVED, no SELECT: a cluster.
   const odd = /^(MOVED|ERR (unknown|syntax|SELECT .* cluster))/.test(text);
-  return odd ? `${text}. Redis too old, a proxy, or a redis+cluster:?` : text;
+  return odd ? `${text}. Too old, a Sentinel, a proxy, redis+cluster:?` : text;
 }
 
 // 3. Print, and stop.

@@ -28,7 +28,7 @@ while (!stop.aborted) {
   if (task === null) continue; // none yet; or an error, and a pause
 
   await mq.print("Task get", task.element); // written, before we take more
-  if (config.WORK_MS === 0) continue;
+  if (config.WORK_MS === 0) continue; // as in the articles: no "done"
   await sleep(config.WORK_MS); // stands for real work on a file or an order
   await mq.print("Task done", task.element);
 }
