@@ -67,7 +67,7 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
       Object.fromEntries(given),
     );
     if (!error) return { ...data, args: positionals };
-    for (const { path, message } of error.issues) {
+    for (const { path, message } of error.issues) { // path: [its name]
       complain(`--${flag(`${path}`)} (or ${path}) ${message}; see --help`);
     }
   } catch (err) { // parseArgs throws at a wrong flag
@@ -93,7 +93,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     name,
     RESP: 2, // the protocol that every Redis speaks; 3 needs Redis 6
     disableOfflineQueue: true, // without a connection a command rejects at once
-    commandOptions: { timeout: 0 }, // no limit: it would cost a timer a command
+    commandOptions: { timeout: 0 }, // off: 5 s, a timer for each command
     maintNotifications: "disabled", // news for Redis Enterprise; breaks IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
@@ -105,7 +105,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     complain(`Waiting for Redis at ${url}: ${cause(err)}`);
     told.add(trouble);
   });
-  rcon.on("ready", () => { // a refusal may come again now: it stays in `told`
+  rcon.on("ready", () => { // a refusal stays told: it may come again now
     if (told.delete("away")) complain("Redis is there.");
   });
   watch(rcon);
@@ -121,12 +121,12 @@ export type Client = Awaited<ReturnType<typeof connect>>;
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  // "connect": the socket is open, the log-in begins; "error": the next try.
+  // Each try begins at 0: "connect" is its open socket, "error" its end.
   rcon.on("connect", reset).on("error", reset);
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // destroyed, not renewed
     if (unanswered === 5) return renew(rcon, Error("no answer"));
-    unanswered += 1; // in the log-in, too, when none can be sent
+    unanswered += 1; // in a log-in, too, which may hang as well
     if (rcon.isReady) rcon.ping().then(reset, reset); // errors are answers, too
   }, 800).unref();
 }
@@ -194,11 +194,11 @@ export const complain = (line: string) =>
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
   const text = String(word);
-  // Control and half characters (Cc, Cs), separators, marks of direction.
+  // Cc, Cs: control and half characters. Zl, Zp, Bidi_C: separators, direction.
   const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_C}]/gu;
   if (text.length <= 1000 && text.search(unsafe) < 0) return text;
   return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
-    .replace(unsafe, encodeURIComponent); // inspect() leaves the last two kinds
+    .replace(unsafe, encodeURIComponent); // inspect() has escaped Cc and Cs
 }
 /** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: to finish what is in
  * hand. The same signal once more ends the script. */

@@ -16,7 +16,7 @@ const config = mq.settings({ REDIS_URL, QUEUE, ORDER, WORK_MS, MQ_NAME });
 const name = config.MQ_NAME; // for Redis's CLIENT LIST, and the board
 // wait: where Redis is away, now or later, we wait for it instead of ending.
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
-const stop = mq.stopGently(); // aborted at Ctrl-C
+const stop = mq.stopGently(); // from here on Ctrl-C only aborts it
 const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
 mq.print("listen task queue", config.QUEUE, "as", name);
 

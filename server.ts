@@ -55,7 +55,7 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
 ]);
 
 /** Whether to send. Any page on the web can make a browser fetch our links; so
- * only a click on our page counts, a typed address, or curl on this machine. */
+ * only a GET counts by a click on our page, a typed address, or curl here. */
 function isWanted({ method, headers }: http.IncomingMessage) {
   const { origin, referer, "sec-fetch-site": site } = headers;
   // Browsers fetch some links ahead, unclicked, and say so in one of these.
@@ -76,7 +76,7 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
   // A foreign site's name may be made to lead here (DNS rebinding); no IP may.
-  // `name` is the Host without :3000 and [ ]. No Host: it is no browser.
+  // `name` is the Host without :3000 and [ ] (a browser's is in lower case).
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", host.toLowerCase()].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
