@@ -7,7 +7,7 @@ import { inspect, parseArgs, type ParseArgsConfig } from "node:util";
 import { ErrorReply } from "redis";
 import { z } from "zod";
 
-// 1. Settings: for each its check, its default, and what it is.
+// 1. Settings: for each its check, its default (not checked), and what it is.
 /** The name of something, a queue for example. */
 export const text = z.string()
   .regex(/^\S(.*\S)?$/s, "must not be empty, nor begin or end with a space");
@@ -160,10 +160,10 @@ export function cause(err: unknown): string {
   const isHere = code === "ECONNREFUSED" && /^$|127\.|::1/.test(message);
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
-  const text = code ?? message.replace(/,? with args beginning with.*/s, "");
+  const said = code ?? message.replace(/,? with args beginning with.*/s, "");
   // Unknown, syntax: too old, or no Redis proper. MOVED, no SELECT: a cluster.
-  const odd = /^(MOVED|ERR (unknown|syntax|SELECT .* cluster))/.test(text);
-  return odd ? `${text}. Too old, a Sentinel, a proxy, redis+cluster:?` : text;
+  const odd = /^(MOVED|ERR (unknown|syntax|SELECT .* cluster))/.test(said);
+  return odd ? `${said}. Too old, a Sentinel, a proxy, redis+cluster:?` : said;
 }
 
 // 3. Print, and stop.
@@ -193,11 +193,11 @@ export const complain = (line: string) =>
   console.error(visible(line.replace(/\/\/.*@/gs, "//")));
 /** The word; where it is long or could move the cursor, quoted and cut. */
 function visible(word: unknown) {
-  const text = String(word);
+  const string = String(word);
   // Cc, Cs: control and half characters. Zl, Zp, Bidi_C: separators, direction.
   const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_C}]/gu;
-  if (text.length <= 1000 && text.search(unsafe) < 0) return text;
-  return inspect(text, { maxStringLength: 1000, breakLength: Infinity })
+  if (string.length <= 1000 && string.search(unsafe) < 0) return string;
+  return inspect(string, { maxStringLength: 1000, breakLength: Infinity })
     .replace(unsafe, encodeURIComponent); // inspect() has escaped Cc and Cs
 }
 /** Aborted by Ctrl-C, SIGTERM, SIGHUP, nodemon's SIGUSR2: to finish what is in
