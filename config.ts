@@ -5,7 +5,7 @@ import { parse } from "node:path";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { inspect, parseArgs, type ParseArgsConfig } from "node:util";
 import { ErrorReply } from "redis";
-import { z } from "zod";
+import { z, type ZodType as Rule } from "zod";
 
 // 1. Settings: for each its check, its default (not checked), and what it is.
 /** The name of something, a queue for example. */
@@ -18,13 +18,13 @@ export function whole(min: number, max: number) {
     .pipe(z.number().min(min, error).max(max, error));
 }
 // redis://user:p%40ss@host:6379/5 (database 5; rediss: with TLS), or a cluster:
-// redis+cluster://a:7001,b:7002. %20 to %7f: node-redis may throw at others.
-// URL takes one host: without `,b:7002`. (A comma before an @ is a password's.)
+// redis+cluster://a:7001,b:7002. Of %xx, only %20 to %7f are sure to decode.
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
-const oneHost = (url: string) => url.replace(/,[^@]*$/, "");
+// URL takes one host: of a cluster's this drops the others (`,b:7002`).
+const oneHost = (url: string) => url.replace(/(?<=\+cluster:.*),[^@]*$/i, "");
 export const REDIS_URL = z.string().refine(
   (url) => form.test(url) && URL.canParse(oneHost(url)),
-  "must look like redis://localhost:6379/5; %40 is an @ in a password",
+  "must look like redis://localhost:6379/5; %40 is a password's at sign",
 ).default("redis://localhost:6379/5").describe("where Redis is");
 export const QUEUE = text.default("task:prodcons:queue").describe("the queue");
 export const CHANNEL = text.default("task:pubsub:channel").describe("for news");
@@ -42,7 +42,7 @@ export const MQ_NAME = z.string().regex(/^[!-~]+$/, "must be ASCII, no spaces")
  * variable (REDIS_URL), if it is not empty, or else takes the default. `more`
  * is for parseArgs: { allowPositionals: true } allows words without a flag, and
  * they are `args`. --help prints the header. A mistake: one line, status 2. */
-export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
+export function settings<S extends Record<string, Rule>>(shape: S, more = {}) {
   const flag = (name: string) =>
     name.replace("MQ_", "").replaceAll("_", "-").toLowerCase();
   const options: ParseArgsConfig["options"] = { help: { type: "boolean" } };
@@ -56,7 +56,7 @@ export function settings<S extends z.ZodRawShape>(shape: S, more = {}) {
       const script = readFileSync(process.argv[1]!, "utf8");
       const header = script.split(/\n(?!\/\/)/)[0]!; // until a line without //
       console.log(header.replace(/^\/\/ ?/gm, "") + "\n");
-      for (const [name, setting] of Object.entries(z.object(shape).shape)) {
+      for (const [name, setting] of Object.entries(shape)) {
         console.log(`--${flag(name)} (or ${name}): ${setting.description}`);
         console.log(`    default ${setting.parse(undefined)}`); // none given
       }
@@ -93,7 +93,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     name,
     RESP: 2, // the protocol that every Redis speaks; 3 needs Redis 6
     disableOfflineQueue: true, // without a connection a command rejects at once
-    commandOptions: { timeout: 0 }, // off: 5 s, a timer for each command
+    commandOptions: { timeout: 0 }, // none: its 5 s cost a timer a command
     maintNotifications: "disabled", // news for Redis Enterprise; breaks IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
@@ -109,7 +109,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     if (told.delete("away")) complain("Redis is there.");
   });
   watch(rcon);
-  rcon.connect().catch(() => {}); // rejects where renew() begins another try
+  rcon.connect().catch(() => {}); // errors are told above; renew() may end it
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
 }
@@ -163,7 +163,7 @@ export function cause(err: unknown): string {
   const said = code ?? message.replace(/,? with args beginning with.*/s, "");
   // Unknown, syntax: too old, or no Redis proper. MOVED, no SELECT: a cluster.
   const odd = /^(MOVED|ERR (unknown|syntax|SELECT .* cluster))/.test(said);
-  return odd ? `${said}. Too old, a Sentinel, a proxy, redis+cluster:?` : said;
+  return odd ? `${said}. Too old? A Sentinel, a proxy, redis+cluster:?` : said;
 }
 
 // 3. Print, and stop.

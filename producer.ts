@@ -15,7 +15,7 @@ const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
 
-// 随机数。 A random digit, as in the articles, where no message was given.
+// 随机数。 A random digit if there is none; as text, for node-redis needs text.
 const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
   // 推入队列左端。 Onto the left end of the list. If it fails, we say so and end.

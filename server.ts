@@ -13,7 +13,7 @@ import * as mq from "./config.ts";
 
 const { REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE, CHANNEL, MQ_HOST, PORT });
-const host = config.MQ_HOST;
+const host = config.MQ_HOST.toLowerCase(); // as browsers send it, in Host
 mq.stopGently().onabort = () => process.exit(); // as in subscriber.ts
 const rcon = await mq.connect(config.REDIS_URL, { wait: true });
 
@@ -55,7 +55,7 @@ export const routes = new Map<string, (res: http.ServerResponse) => unknown>([
 ]);
 
 /** Whether to send. Any page on the web can make a browser fetch our links; so
- * only a GET counts by a click on our page, a typed address, or curl here. */
+ * only a GET counts, and by a click on our page, an address typed, or curl. */
 function isWanted({ method, headers }: http.IncomingMessage) {
   const { origin, referer, "sec-fetch-site": site } = headers;
   // Browsers fetch some links ahead, unclicked, and say so in one of these.
@@ -63,7 +63,7 @@ function isWanted({ method, headers }: http.IncomingMessage) {
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
   // Sec-Fetch-Site comes over https and to localhost. "none": a typed address.
   if (site) return site === "same-origin" || site === "none";
-  // Else Referer names the page; if it opens a WebSocket (a GET), Origin does.
+  // Else Referer names the page, or Origin, if foreign pages open a WebSocket.
   const from = origin ?? referer;
   if (from) return URL.canParse(from) && new URL(from).host === headers.host;
   // Neither: at localhost it is curl; elsewhere, maybe a foreign page's <img>.
@@ -75,10 +75,10 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // A foreign site's name may be made to lead here (DNS rebinding); no IP may.
-  // `name` is the Host without :3000 and [ ] (a browser's is in lower case).
+  // A foreign name can lead here (DNS rebinding); Host says so. An IP is fine,
+  // and no Host, as no browser sends. `name` is Host without :3000 and [ ].
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
-  const isOurs = ["localhost", host.toLowerCase()].includes(name);
+  const isOurs = ["localhost", host].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");
   const path = req.url?.split("?")[0] ?? "/";
   const action = routes.get(path);

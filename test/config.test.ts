@@ -106,11 +106,15 @@ describe("settings", { concurrency: atOnce }, () => {
         "redis:/\n/user:secret@127.0.0.1:1/5",
         "redis://user:secret%ff@127.0.0.1:1/5", // not UTF-8
         "redis+cluster://user:secret%ff@127.0.0.1:1,127.0.0.1:2",
+        "redis://user:secret@127.0.0.1:1,127.0.0.1:2", // no cluster: one host
       ]
     ) {
       const wrong = script(t, "producer.ts", ["--redis-url", url]);
       assert.equal(await wrong.status, 2);
-      assert.match(wrong.err, /^--redis-url \(or REDIS_URL\) must look like /);
+      assert.match(
+        wrong.err,
+        /^--redis-url \(or REDIS_URL\) must look like redis:..localhost:6379.5;/,
+      );
       assert.doesNotMatch(wrong.err, /secret|user/);
     }
     for (
