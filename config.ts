@@ -108,7 +108,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
   rcon.on("ready", () => { // a refusal stays told: it may come again now
     if (told.delete("away")) complain("Redis is there.");
   });
-  watch(rcon);
+  if (!isCluster) watch(rcon); // of a cluster each node is watched
   rcon.connect().catch(() => {}); // errors are told above; renew() may end it
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
@@ -121,8 +121,8 @@ export type Client = Awaited<ReturnType<typeof connect>>;
 export function watch(rcon: Client) {
   let unanswered = 0;
   const reset = () => void (unanswered = 0);
-  // Each try begins at 0: "connect" is its open socket, "error" its end.
-  rcon.on("connect", reset).on("error", reset);
+  // From 0 again when the socket is open, when we are logged in, at a failure.
+  rcon.on("connect", reset).on("ready", reset).on("error", reset);
   const timer = setInterval(() => {
     if (!rcon.isOpen) return clearInterval(timer); // destroyed, not renewed
     if (unanswered === 5) return renew(rcon, Error("no answer"));
