@@ -169,6 +169,29 @@ onEachRedis("breaks", (get, kind) => {
   );
 });
 
+test("a Redis that hangs for 8 s is told once, and so is its return", {
+  skip: posix || noRedisServer,
+}, async (t) => {
+  const server = await redis("redis-server");
+  t.after(() => server.remove());
+  const client = await look(t, server.url);
+  const e = { REDIS_URL: server.url, ...names() };
+  const three = [1, 2, 3].map(() => script(t, "consumer.ts", [], e));
+  for (const self of three) await self.says("listen");
+  server.process.child.kill("SIGSTOP");
+  await sleep(8400); // this is what is tested, not a wait for something
+  server.process.child.kill("SIGCONT");
+  for (const self of three) await self.says("Redis is there.");
+  // A second alarm would come with the first PINGs, behind the first BLPOP.
+  const pings = async () =>
+    Number((await client.info("commandstats")).match(/ping:calls=(\d+)/)?.[1]);
+  const before = await pings();
+  await until("five PINGs of each", async () => await pings() >= before + 15);
+  for (const self of three) {
+    assert.match(self.err, /^Waiting .*: no answer\nRedis is there.\n$/);
+  }
+});
+
 describe("no for the time being", {
   skip: noRedisServer,
   concurrency: atOnce,

@@ -430,6 +430,38 @@ describe("a cluster", {
     });
   });
 
+  test(
+    "a master that freezes for 20 s, with nobody elected, is told once, and so is its return",
+    async (t) => {
+      const { QUEUE, CHANNEL } = names();
+      const { port, url } = await cluster(t, "--queue", QUEUE);
+      const env = { REDIS_URL: url, QUEUE, CHANNEL };
+      for (const i of [0, 1, 2, 3, 4, 5]) {
+        const node = await look(t, `redis://127.0.0.1:${port + i}`);
+        await node.configSet("cluster-node-timeout", "60000");
+      }
+      const masters = (await (await look(t, `redis://127.0.0.1:${port}`))
+        .clusterSlots()).map(({ master }) => master.port);
+      const frozen = await look(t, `redis://127.0.0.1:${masters[1]}`);
+      const info = await frozen.info("server");
+      const pid = Number(info.match(/process_id:(\d+)/)![1]);
+      const two = ["consumer.ts", "subscriber.ts"].map((file) =>
+        script(t, file, [], env)
+      );
+      for (const self of two) await self.says("listen");
+      process.kill(pid, "SIGSTOP");
+      t.after(() => process.kill(pid, "SIGCONT"));
+      await sleep(20_000); // this is what is tested, not a wait for something
+      process.kill(pid, "SIGCONT");
+      for (const self of two) {
+        await self.says("Redis is there.");
+        const said = self.err.split("\n").filter((line) => line);
+        assert.match(said[0]!, /^Waiting for Redis at /);
+        assert.ok(said.length <= 3, self.err);
+      }
+    },
+  );
+
   test("every script runs on it, and what cannot work ends with one line", {
     skip: rarely,
   }, async (t) => {
