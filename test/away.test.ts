@@ -401,7 +401,7 @@ describe(
       assert.equal(await third.status, 1);
       assert.match(
         third.err,
-        /^'Cannot use --host \\x1B\[2Jx --port 0: E\w+'\n$/,
+        /^'Cannot use --host \\x1B\[2jx --port 0: E\w+'\n$/,
       );
     });
   },
