@@ -93,7 +93,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     name,
     RESP: 2, // the protocol that every Redis speaks; 3 needs Redis 6
     disableOfflineQueue: true, // without a connection a command rejects at once
-    commandOptions: { timeout: 0 }, // none: its 5 s cost a timer a command
+    commandOptions: { timeout: 0 }, // the default, 5 s, costs a timer a call
     maintNotifications: "disabled", // news for Redis Enterprise; breaks IPv6
     socket: { connectTimeout: 2000, reconnectStrategy: 300 }, // ms
   });
@@ -108,7 +108,7 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
   rcon.on("ready", () => { // a refusal stays told: it may come again now
     if (told.delete("away")) complain("Redis is there.");
   });
-  if (!isCluster) watch(rcon); // of a cluster each node is watched
+  if (!isCluster) watch(rcon); // else each node is watched
   rcon.connect().catch(() => {}); // errors are told above; renew() may end it
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;

@@ -63,7 +63,7 @@ function isWanted({ method, headers }: http.IncomingMessage) {
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
   // Sec-Fetch-Site comes over https and to localhost. "none": a typed address.
   if (site) return site === "same-origin" || site === "none";
-  // Else Referer names the page, or Origin, if foreign pages open a WebSocket.
+  // Else Referer names the page; or Origin: pages can open a WebSocket to us.
   const from = origin ?? referer;
   if (from) return URL.canParse(from) && new URL(from).host === headers.host;
   // Neither: at localhost it is curl; elsewhere, maybe a foreign page's <img>.
