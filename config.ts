@@ -20,7 +20,7 @@ export function whole(min: number, max: number) {
 // redis://user:p%40ss@host:6379/5 (database 5; rediss: with TLS), or a cluster:
 // redis+cluster://a:7001,b:7002. Of %xx, only %20 to %7f are sure to decode.
 const form = /^rediss?(\+cluster)?:\/\/([^\s/?#%]|%[2-7][\da-f])+(\/\d*)?$/i;
-// URL takes one host: of a cluster's this drops the others (`,b:7002`).
+// URL takes one host: this drops a cluster's others, `,b:7002` (behind any @).
 const oneHost = (url: string) => url.replace(/(?<=\+cluster:.*),[^@]*$/i, "");
 export const REDIS_URL = z.string().refine(
   (url) => form.test(url) && URL.canParse(oneHost(url)),
@@ -105,10 +105,10 @@ export async function connect(url: string, { wait = false, name = me } = {}) {
     complain(`Waiting for Redis at ${url}: ${cause(err)}`);
     told.add(trouble);
   });
-  rcon.on("ready", () => { // a refusal stays told: it may come again now
+  rcon.on("ready", () => { // only "away" is over: a refusal may come again
     if (told.delete("away")) complain("Redis is there.");
   });
-  if (!isCluster) watch(rcon); // else each node is watched
+  if (!isCluster) watch(rcon); // else cluster-client.ts watches each node
   rcon.connect().catch(() => {}); // errors are told above; renew() may end it
   await new Promise((ready) => rcon.once("ready", ready));
   return rcon;
@@ -161,9 +161,9 @@ export function cause(err: unknown): string {
   if (isHere) return `${code}; npx tsx extras/redis.ts starts one here`;
   // Redis quotes an unknown command with its arguments, perhaps a password.
   const said = code ?? message.replace(/,? with args beginning with.*/s, "");
-  // Unknown, syntax: too old, or no Redis proper. MOVED, no SELECT: a cluster.
+  // ERR: too old, a proxy, or a Sentinel, which only watches; else a cluster.
   const odd = /^(MOVED|ERR (unknown|syntax|SELECT .* cluster))/.test(said);
-  return odd ? `${said}. Too old? A Sentinel, a proxy, redis+cluster:?` : said;
+  return odd ? `${said}. Too old, a Sentinel, a proxy, redis+cluster:?` : said;
 }
 
 // 3. Print, and stop.

@@ -63,11 +63,11 @@ function isWanted({ method, headers }: http.IncomingMessage) {
   if (method !== "GET" || ahead.some((name) => headers[name])) return false;
   // Sec-Fetch-Site comes over https and to localhost. "none": a typed address.
   if (site) return site === "same-origin" || site === "none";
-  // Else Referer names the page; or Origin: pages can open a WebSocket to us.
-  const from = origin ?? referer;
+  // Else Referer names the page; or Origin, if a page opens a WebSocket: a GET.
+  const from = referer ?? origin;
   if (from) return URL.canParse(from) && new URL(from).host === headers.host;
   // Neither: at localhost it is curl; elsewhere, maybe a foreign page's <img>.
-  return /^(localhost|127\.|\[::1])/.test(headers.host ?? "");
+  return /^(localhost|127[\d.]*|\[::1])(:\d+)?$/.test(headers.host ?? "");
 }
 
 export const server = http.createServer(async (req, res) => {
@@ -75,8 +75,8 @@ export const server = http.createServer(async (req, res) => {
   res.setHeader("Content-Security-Policy", "frame-ancestors 'none'");
   res.setHeader("Content-Type", "text/plain; charset=utf-8");
   const answer = (code: number, text: string) => res.writeHead(code).end(text);
-  // A foreign name can lead here (DNS rebinding); Host says so. An IP is fine,
-  // and no Host, as no browser sends. `name` is Host without :3000 and [ ].
+  // A foreign name can lead here (DNS rebinding); Host says so. An IP is fine;
+  // so is no Host: no browser. `name` is Host without :3000 and [ ].
   const name = req.headers.host?.replace(/:\d+$|[[\]]/g, "") ?? "localhost";
   const isOurs = ["localhost", host].includes(name);
   if (!isOurs && !isIP(name)) return answer(403, "Open it by its IP");

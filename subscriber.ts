@@ -18,7 +18,7 @@ const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 
 // 订阅频道。 node-redis does it again by itself after the connection broke.
 const listener = (task: string) => mq.print("Task get", task);
-await rcon.subscribe(config.CHANNEL, listener).catch(mq.fail); // or we end
+await rcon.subscribe(config.CHANNEL, listener).catch(mq.fail); // refused: end
 mq.print("listen task channel", config.CHANNEL, "as", name);
 
 // connect() has waited for the first "ready"; each one from now on is a return.

@@ -314,7 +314,7 @@ describe("hostile servers", { concurrency: atOnce }, () => {
       assert.equal(
         refused.err,
         `Cannot use Redis at redis://127.0.0.1:${port}/5: ERR unknown ` +
-          "command 'AUTH'. Too old? A Sentinel, a proxy, redis+cluster:?\n",
+          "command 'AUTH'. Too old, a Sentinel, a proxy, redis+cluster:?\n",
       );
       assert.equal(refused.out, "");
     }));
