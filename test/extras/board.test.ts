@@ -714,7 +714,9 @@ describe("board", {
     await consumer.says("listen");
     const messages = Array.from({ length: soak(50_000) }, (_, i) => String(i));
     const best = { alone: Infinity, beside: Infinity }; // ms
-    for (let round = 0; round < 5; round++) {
+    // On a busy machine more rounds: who is slow each time stays slow.
+    const isFast = () => best.beside < 2 * best.alone;
+    for (let round = 0; round < 15 && (round < 3 || !isFast()); round++) {
       for (const way of ["alone", "beside"] as const) {
         await page.goto(way === "alone" ? "about:blank" : address);
         if (way === "beside") await sees(page, "#takers", "1 consumer");
@@ -724,7 +726,7 @@ describe("board", {
         best[way] = Math.min(best[way], performance.now() - start);
       }
     }
-    assert.ok(best.beside < 2 * best.alone, JSON.stringify(best));
+    assert.ok(isFast(), JSON.stringify(best));
   });
 
   test("with --host 0.0.0.0 it prints this machine's own addresses, and the board works there", async (t) => {
