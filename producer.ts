@@ -9,8 +9,8 @@
 import { randomInt } from "node:crypto";
 import * as mq from "./config.ts";
 
-// 设置。 Which settings: config.ts describes them. Then their values: --queue, or
-// the environment's QUEUE, or the default; and args, the words without a flag.
+// 设置。 Which settings: config.ts describes them. Then their values: --queue,
+// or the environment's QUEUE, or the default; and args, words without a flag.
 const { REDIS_URL, QUEUE } = mq;
 const config = mq.settings({ REDIS_URL, QUEUE }, { allowPositionals: true });
 const rcon = await mq.connect(config.REDIS_URL);
@@ -18,7 +18,7 @@ const rcon = await mq.connect(config.REDIS_URL);
 // 随机数。 A random digit if there is none; as text, for node-redis needs text.
 const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
-  // 推入队列左端。 Onto the left end of the list. If it fails, we say so and end.
+  // 推入队列左端。 Onto the list's left end. If it fails, we say so and end.
   const length = await rcon.lPush(config.QUEUE, elem).catch(mq.fail);
   mq.print("lpush", config.QUEUE, "--", elem, `(queue length ${length})`);
 }

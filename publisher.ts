@@ -14,8 +14,8 @@ const rcon = await mq.connect(config.REDIS_URL);
 
 const messages = config.args.length > 0 ? config.args : [`${randomInt(10)}`];
 for (const elem of messages) {
-  // 发布到频道。 To everybody who listens at this moment. (The articles subscribe
-  // before they publish: PUBLISH does not need it.)
+  // 发布到频道。 To everybody who listens at this moment. (The articles
+  // subscribe before they publish: PUBLISH does not need it.)
   const receivers = await rcon.publish(config.CHANNEL, elem).catch(mq.fail);
   mq.print("publish", config.CHANNEL, "--", elem, `(received by ${receivers})`);
 }

@@ -1,8 +1,8 @@
-// Answerer (应答者): takes questions off the queue, answers each in a list of its
-// own. 从队列取出问题，把回答放进各自的列表。
+// Answerer (应答者): takes questions off the queue, answers each in a list
+// of its own. 从队列取出问题，把回答放进各自的列表。
 //
 //   Redis:    BRPOP task:prodcons:queue 1, then at once
-//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC (2.0)
+//             MULTI, LPUSH task:prodcons:queue:reply:ID olleh, EXPIRE, EXEC 2.0
 //   Run:      npx tsx extras/answerer.ts    Ctrl-C ends it; start several
 //   Partner:  npx tsx extras/asker.ts hello    in another terminal
 //   Delivery: at most once: each question goes to one answerer; a crash loses
@@ -19,13 +19,13 @@ const name = config.MQ_NAME;
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 // Of a MULTI the command that failed says why.
-const retry = (err: unknown) =>
+const recover = (err: unknown) =>
   mq.recover(err instanceof MultiErrorReply ? [...err.errors()][0] : err, rcon);
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {
   // The oldest first; a second at most, as in consumer.ts.
-  const task = await rcon.brPop(config.QUEUE, 1).catch(retry);
+  const task = await rcon.brPop(config.QUEUE, 1).catch(recover);
   if (task === null) continue;
   const [id, ...words] = task.element.split(" ");
   const question = words.join(" ");
@@ -37,8 +37,8 @@ while (!stop.aborted) {
   // Both or neither: an answer without an end would stay for ever.
   const reply = `${config.QUEUE}:reply:${id}`;
   const send = () => rcon.multi().lPush(reply, answer).expire(reply, 60).exec();
-  let sent = await send().catch(retry);
-  while (sent === null && !stop.aborted) sent = await send().catch(retry);
+  let sent = await send().catch(recover);
+  while (sent === null && !stop.aborted) sent = await send().catch(recover);
   if (sent) await mq.print("Task done", question);
   else mq.complain(`Not answered, Redis is away: ${question}`);
 }

@@ -2,7 +2,7 @@
 // answer. 通过队列发出问题，等待属于自己的回答。
 //
 //   Redis:    LPUSH task:prodcons:queue "ID hello"
-//             BLPOP task:prodcons:queue:reply:ID 0.5    Redis 6.0 (for half a second)
+//             BLPOP task:prodcons:queue:reply:ID 0.5    Redis 6.0 (for 0.5)
 //   Run:      npx tsx extras/asker.ts    or: npx tsx extras/asker.ts hello
 //   Partner:  npx tsx extras/answerer.ts    in another terminal
 //   Delivery: an answer belongs to its question: its list has the question's

@@ -38,7 +38,7 @@ while (!stop.aborted) {
 
   let printed;
   for (const task of tasks) {
-    printed = mq.print("Task get", task); // all of the batch leaves in one write
+    printed = mq.print("Task get", task); // the batch leaves in one write
     if (config.WORK_MS > 0) {
       await sleep(config.WORK_MS);
       printed = mq.print("Task done", task);

@@ -1,5 +1,5 @@
-// Batch producer (批量生产者): pushes each line of standard input, many with one
-// LPUSH. 标准输入的每一行是一条消息，一次推入多条。
+// Batch producer (批量生产者): pushes each line of standard input, many with
+// one LPUSH. 标准输入的每一行是一条消息，一次推入多条。
 //
 //   Redis:    LPUSH task:prodcons:queue 1 2 3 …    Redis 2.4
 //             https://redis.io/docs/latest/commands/lpush/
@@ -29,7 +29,7 @@ async function push(messages: string[]) {
   await printed;
 }
 
-// Standard input comes in pieces, which end anywhere: in a line, in a character.
+// Standard input comes in pieces, which end anywhere: in a line, a character.
 // So bytes at first (latin1 has a character for each), and text line by line.
 const decoder = new TextDecoder("utf-8", { fatal: true });
 let number = 0;

@@ -1,7 +1,7 @@
 // Cluster (集群): three masters and three replicas on this machine, to see one
 // die. 本机上的三主三从，可以看一个主节点怎样倒下。
 //
-//   Redis:    redis-server 7.0 --cluster-enabled yes, redis-cli --cluster create
+//   Redis:    redis-server 7 --cluster-enabled yes, redis-cli --cluster create
 //       https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
 //   Run:      npx tsx extras/cluster.ts    at ports 7001 to 7006; others with
 //             --redis-url redis+cluster://127.0.0.1:7101

@@ -121,7 +121,7 @@ export function isAsSaid({ label, lines }: Block, printed: string[]) {
   return printed.length === lines.length && lines.every(isNext);
 }
 
-/** Without what one sees when it is performed, or what gives the answer away. */
+/** Without what one sees when it is performed, or what gives an answer away. */
 export const unseen = (body: string) =>
   body.replace(/^\*\*[A-Z][^]*/m, "").replace(/^\d+\. \*.*[^`]$\n?/gm, "")
     .replace(/^\d+\. /gm, "");

@@ -17,7 +17,7 @@ const name = config.MQ_NAME;
 const rcon = await mq.connect(config.REDIS_URL, { wait: true, name });
 const stop = mq.stopGently();
 const pop = config.ORDER === "lifo" ? "blPop" : "brPop";
-const queues = [`${config.QUEUE}:urgent`, config.QUEUE]; // Redis looks in this order
+const queues = [`${config.QUEUE}:urgent`, config.QUEUE]; // in this order
 mq.print("listen task queue", config.QUEUE, "as", name);
 
 while (!stop.aborted) {

@@ -18,7 +18,7 @@ if (/\+cluster:/i.test(REDIS_URL)) {
 const url = new URL(REDIS_URL);
 const name = url.hostname.replace(/[[\]]/g, ""); // [::1] without the brackets
 const port = Number(url.port || 6379);
-const stopped = once(mq.stopGently(), "abort"); // Ctrl-C may come before it is up
+const stopped = once(mq.stopGently(), "abort"); // Ctrl-C may come early
 function end(status: number, line: string): never {
   mq.complain(line);
   process.exit(status);

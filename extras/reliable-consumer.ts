@@ -1,11 +1,11 @@
-// Reliable consumer (可靠消费者): what it has in hand stays in Redis until done.
+// Reliable consumer (可靠消费者): what it has in hand stays in Redis till done.
 // 处理完之前，消息一直留在 Redis 里：消费者崩溃，消息也不会丢。
 //
 //   Redis:    BLMOVE task:prodcons:queue task:prodcons:queue:inhand:ID, LREM
 //             https://redis.io/docs/latest/commands/blmove/    Redis 6.2
 //   Run:      npx tsx extras/reliable-consumer.ts    Ctrl-C ends it
 //   Partner:  npx tsx producer.ts    and more consumers, of every kind
-//   Delivery: at least once: a crash loses nothing. Another one puts the message
+//   Delivery: at least once: a crash loses nothing. Another one puts a message
 //             back within LEASE_MS, so it can be printed twice. Work that must
 //             not be done twice has to notice that itself.
 

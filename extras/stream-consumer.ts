@@ -77,7 +77,8 @@ await acked;
 // member has in hand.
 const SCRIPT = `local stream, group, me = KEYS[1], unpack(ARGV)
   local hand = redis.call("XPENDING", stream, group, "-", "+", 1, me)
-  if #hand == 0 then redis.call("XGROUP", "DELCONSUMER", stream, group, me) end`;
+  if #hand > 0 then return end
+  redis.call("XGROUP", "DELCONSUMER", stream, group, me)`;
 await rcon.eval(SCRIPT, { keys: [stream], arguments: [group, name] })
   .catch(() => {}); // then it stays
 process.exit();

@@ -93,7 +93,8 @@ const BURY = `local stream, dead, group, me, id = KEYS[1], KEYS[2], unpack(ARGV)
 // If we have nothing in hand, our name goes along with us.
 const LEAVE = `local stream, group, me = KEYS[1], unpack(ARGV)
   local hand = redis.call("XPENDING", stream, group, "-", "+", 1, me)
-  if #hand == 0 then redis.call("XGROUP", "DELCONSUMER", stream, group, me) end`;
+  if #hand > 0 then return end
+  redis.call("XGROUP", "DELCONSUMER", stream, group, me)`;
 
 async function putAside(task: Message) {
   const keys = [stream, `${stream}:dead:${group}`];
